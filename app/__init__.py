@@ -1,0 +1,1 @@
+"""The Panel app: four linked views of one store."""

@@ -1,0 +1,1 @@
+"""Small browser components of our own; plain DOM code, nothing is fetched from outside."""

@@ -1,0 +1,51 @@
+// Buttons with a line icon or a word, and the popover that explains a view.
+const ICONS = {
+  info: '<circle cx="8" cy="8" r="6"/><path d="M8 7.2v4M8 4.6v.6"/>',
+  max: '<path d="M9.5 2.5h4v4M6.5 13.5h-4v-4M13 3L9.5 6.5M3 13l3.5-3.5"/>',
+  min: '<path d="M13.500 6.500h-4v-4M2.500 9.500h4v4M9.500 6.500L13 3M6.500 9.500L3 13"/>',
+  lasso: '<path d="M13.5 6c0 2-2.5 3.5-5.5 3.5S2.5 8 2.5 6 5 2.5 8 2.5s5.5 1.5 5.5 3.5zM5 9c-1.5.8-.5 2.5.5 2 .8-.6.3-1.8-.5-2M5 11c0 1.5-.5 2-1.5 2.5"/>',
+  box: '<path d="M2.500 2.500h11v11h-11z" stroke-dasharray="2.400 1.600"/>',
+  pan: '<path d="M8 1.8v12.4M1.8 8h12.4M6.3 3.5L8 1.8l1.7 1.7M6.3 12.5L8 14.2l1.7-1.7M3.5 6.3L1.8 8l1.7 1.7M12.5 6.3L14.2 8l-1.7 1.7"/>',
+  home: '<path d="M2.500 8L8 3l5.500 5M4 7v6.500h8V7"/>',
+}
+
+export function icon(name) {
+  return `<svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">${ICONS[name] || ""}</svg>`
+}
+
+export function render({ model, el }) {
+  const box = document.createElement("div")
+  const pop = document.createElement("div")
+  pop.className = "pop"
+  pop.setAttribute("popover", "auto")
+  pop.setAttribute("role", "note")
+  el.append(box, pop)
+
+  function explain(button, text) {
+    pop.textContent = text
+    pop.showPopover()
+    const at = button.getBoundingClientRect()
+    const width = pop.offsetWidth
+    pop.style.left = `${Math.max(8, Math.min(at.right - width, innerWidth - width - 8))}px`
+    pop.style.top = `${Math.min(at.bottom + 6, innerHeight - pop.offsetHeight - 8)}px`
+  }
+
+  function draw() {
+    box.className = model.action_column ? "col" : "row"
+    box.replaceChildren(...model.action_items.map((item) => {
+      const button = document.createElement("button")
+      button.type = "button"
+      button.title = item.label
+      button.dataset.id = item.id
+      button.setAttribute("aria-label", item.label)
+      button.disabled = Boolean(item.disabled)
+      if (item.text) { button.className = "btn"; button.textContent = item.text }
+      else { button.className = "ib"; button.innerHTML = icon(item.icon) }
+      if ("pressed" in item) button.setAttribute("aria-pressed", Boolean(item.pressed))
+      button.onclick = () => item.help ? explain(button, item.help) : model.send_msg({ id: item.id })
+      return button
+    }))
+  }
+  model.on(["action_items", "action_column"], draw)
+  draw()
+}

@@ -1,0 +1,273 @@
+"""What one person is looking at: the only thing that the views of a page share.
+
+A *selection* is a set of image ids; the *focus* is the one image under test. They are never mixed:
+the focus moves inside a selection without changing it. Undo and redo cover both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import param
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNDO_STEPS = 50
+"""Steps that undo remembers."""
+
+COLOURINGS = ("true", "predicted", "correct", "confidence")
+"""Values of ``colour_by``: what the colour of a point on the map means."""
+
+MEASURES = ("mean_score", "accuracy")
+"""Values of ``simulation_measure``."""
+
+VIEWS = ("a", "b", "c", "d")
+
+
+@dataclass(frozen=True)
+class Region:
+    """The outline that made a selection, so that the map can keep showing it.
+
+    Parameters
+    ----------
+    projection : str
+        Projection whose coordinates the vertices are in.
+    vertices : tuple of (float, float)
+        Corners in order; the outline is closed.
+    """
+
+    projection: str
+    vertices: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A set of images and where it came from.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,), int32, or None
+        Sorted, unique image ids; None means every image, that is, nothing is selected.
+    origin : str
+        How it was made, in the words of the page ("lasso on Map"). Plain text, not escaped.
+    region : Region or None
+        Outline on the map, if there was one.
+    """
+
+    ids: NDArray[np.int32] | None = None
+    origin: str = ""
+    region: Region | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is selected, so that every view speaks of all images."""
+        return self.ids is None
+
+    def __len__(self) -> int:
+        return 0 if self.ids is None else len(self.ids)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, image_id: object) -> bool:
+        if self.ids is None:
+            return True
+        if not isinstance(image_id, (int, np.integer)):
+            return False
+        position = int(np.searchsorted(self.ids, image_id))
+        return position < len(self.ids) and int(self.ids[position]) == int(image_id)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One remembered moment of selection and focus."""
+
+    selection: Selection
+    focus: int | None
+    split: str
+
+
+@dataclass
+class _History:
+    """Steps back and forward from now."""
+
+    past: list[_Step] = field(default_factory=list)
+    future: list[_Step] = field(default_factory=list)
+
+    def record(self, step: _Step) -> None:
+        """Remember ``step`` as the past of what comes next."""
+        self.past.append(step)
+        del self.past[:-UNDO_STEPS]
+        self.future.clear()
+
+
+def sorted_ids(ids: object) -> NDArray[np.int32]:
+    """Return image ids sorted and unique, as int32."""
+    return np.unique(np.asarray(ids, dtype=np.int32).ravel())
+
+
+class SessionState(param.Parameterized):  # type: ignore[misc]
+    """Selection, focus and settings of one session; views watch it and never each other.
+
+    Parameters
+    ----------
+    splits : mapping of str to ndarray of int32
+        Image ids that can be shown, by split, each sorted; ``""`` holds all of them.
+    """
+
+    focus = param.Integer(default=None, allow_None=True, doc="Image under test, or None.")
+    selection = param.ClassSelector(
+        class_=Selection, default=Selection(), doc="Images the page speaks of."
+    )
+    split = param.String(default="", doc="Split that is shown; empty for all images.")
+    change = param.Parameter(default=None, doc="Change of the focus image; None is identity.")
+    path_set = param.String(default="balanced", doc="Path set that C and the patterns use.")
+    filters = param.ClassSelector(
+        class_=tuple, default=(), doc="Chosen filters as (layer_index, filter_index)."
+    )
+    pattern = param.Integer(default=None, allow_None=True, doc="Open pattern, or None.")
+    colour_by = param.Selector(default="true", objects=list(COLOURINGS))
+    projection = param.String(default="", doc="Projection that the map shows.")
+    simulation_perturbation = param.String(default="", doc="Perturbation that D shows.")
+    simulation_measure = param.Selector(default="mean_score", objects=list(MEASURES))
+    simulation_class = param.Integer(default=None, allow_None=True, doc="True class framed in D.")
+    evidence_layer = param.String(default="", doc="Layer of the evidence; empty is the default.")
+    evidence_class = param.Integer(
+        default=None, allow_None=True, doc="Class of the evidence; None is the predicted one."
+    )
+    changed_place = param.ClassSelector(
+        class_=tuple, default=None, allow_None=True,
+        doc="(x, y) on the map near which the changed image lies, or None."
+    )  # fmt: skip
+    hover = param.Integer(default=None, allow_None=True, doc="Image under the pointer.")
+    maximised = param.Selector(default="", objects=["", *VIEWS])
+    view = param.Selector(default="a", objects=list(VIEWS), doc="View that keys act on.")
+    page = param.Selector(default="explore", objects=["explore", "about"])
+    dark = param.Boolean(default=False, doc="Whether the dark theme is on.")
+    can_undo = param.Boolean(default=False)
+    can_redo = param.Boolean(default=False)
+
+    def __init__(
+        self, splits: dict[str, NDArray[np.int32]] | None = None, **params: object
+    ) -> None:
+        self._splits = splits or {"": np.zeros(0, np.int32)}
+        self._history = _History()
+        super().__init__(**params)
+
+    @property
+    def universe(self) -> NDArray[np.int32]:
+        """Sorted ids of the images of the split that is shown."""
+        return self._splits.get(self.split, self._splits[""])
+
+    @property
+    def selected_ids(self) -> NDArray[np.int32]:
+        """Sorted ids of the selection; the whole universe when nothing is selected."""
+        ids = self.selection.ids
+        return self.universe if ids is None else ids
+
+    def select(self, ids: object, origin: str, *, region: Region | None = None) -> None:
+        """Replace the selection.
+
+        Parameters
+        ----------
+        ids : sequence of int, or None
+            Images to select, in any order; None selects all. Ids outside the shown split are left
+            out, unless that leaves nothing: then all images are shown.
+        origin : str
+            How it was made, in the words of the page.
+        region : Region or None
+            Outline on the map that made it.
+        """
+        if ids is None:
+            self._move(Selection(), self.focus, self.split)
+            return
+        wanted = np.intersect1d(sorted_ids(ids), self._splits[""], assume_unique=True)
+        kept = np.intersect1d(wanted, self.universe, assume_unique=True)
+        split = self.split
+        if not len(kept) and len(wanted):
+            kept, split = wanted, ""
+        self._move(Selection(ids=kept, origin=origin, region=region), self.focus, split)
+
+    def clear(self) -> None:
+        """Select nothing: every view speaks of all images again."""
+        if not self.selection.is_all:
+            self._move(Selection(), self.focus, self.split)
+
+    def invert(self) -> None:
+        """Select exactly the images that are not selected."""
+        if self.selection.is_all:
+            return
+        rest = np.setdiff1d(self.universe, self.selected_ids, assume_unique=True)
+        origin = self.selection.origin
+        named = origin.removeprefix("all but ") if origin.startswith("all but ") else None
+        self._move(
+            Selection(ids=rest.astype(np.int32), origin=named or f"all but {origin}"),
+            self.focus,
+            self.split,
+        )
+
+    def set_focus(self, image_id: int | None) -> None:
+        """Put one image under test; an id that the store does not show is ignored."""
+        if image_id is not None and not self.shows(image_id):
+            return
+        if image_id != self.focus:
+            self._move(self.selection, image_id, self.split)
+
+    def show_split(self, split: str) -> None:
+        """Show another split; a selection is kept as far as it lies in it.
+
+        Parameters
+        ----------
+        split : str
+            A split of the store, or empty for all images; anything else is ignored.
+        """
+        if split == self.split or split not in self._splits:
+            return
+        selection = self.selection
+        if selection.ids is not None:
+            kept = np.intersect1d(selection.ids, self._splits[split], assume_unique=True)
+            selection = (
+                Selection(ids=kept, origin=selection.origin, region=selection.region)
+                if len(kept)
+                else Selection()
+            )
+        self._move(selection, self.focus, split)
+
+    def shows(self, image_id: int) -> bool:
+        """Whether the store holds a shown image with this id, in any split."""
+        ids = self._splits[""]
+        position = int(np.searchsorted(ids, image_id))
+        return position < len(ids) and int(ids[position]) == image_id
+
+    def undo(self) -> None:
+        """Go back one step of selection and focus."""
+        self._travel(self._history.past, self._history.future)
+
+    def redo(self) -> None:
+        """Go forward one step of selection and focus."""
+        self._travel(self._history.future, self._history.past)
+
+    def _now(self) -> _Step:
+        return _Step(self.selection, self.focus, self.split)
+
+    def _move(self, selection: Selection, focus: int | None, split: str) -> None:
+        self._history.record(self._now())
+        self._apply(_Step(selection, focus, split))
+
+    def _travel(self, source: list[_Step], target: list[_Step]) -> None:
+        if source:
+            target.append(self._now())
+            self._apply(source.pop())
+
+    def _apply(self, step: _Step) -> None:
+        # One update: a watcher of several of these must not see half of a step.
+        self.param.update(
+            selection=step.selection,
+            focus=step.focus,
+            split=step.split,
+            can_undo=bool(self._history.past),
+            can_redo=bool(self._history.future),
+        )
