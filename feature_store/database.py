@@ -1,0 +1,213 @@
+"""DuckDB, locked down: views over explicit files of one generation, reading statements only."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from feature_store.errors import (
+    QueryError,
+    QueryTimeoutError,
+    StoreClosedError,
+    StoreCorruptError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+_READING = frozenset({duckdb.StatementType.SELECT})
+_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
+
+
+class Database:
+    """One connection in memory, whose only data are views over Parquet files.
+
+    Nothing outside the given files can be read, nothing can be written, no extension is loaded, and
+    no variable of the calling program is visible to SQL. Safe to use from several threads.
+
+    Parameters
+    ----------
+    views : mapping of str to sequence of str
+        SQL expression of each view, by name.
+    files : sequence of str
+        The files that may be read.
+    """
+
+    def __init__(self, views: Mapping[str, str], files: Sequence[str]) -> None:
+        self._lock = threading.Lock()
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        spill = Path(tempfile.gettempdir()) / "vatun-duckdb"
+        self._connection: duckdb.DuckDBPyConnection | None = duckdb.connect(
+            ":memory:",
+            config={
+                "python_enable_replacements": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "temp_directory": str(spill),
+            },
+        )
+        try:
+            self._prepare(views, files)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, views: Mapping[str, str], files: Sequence[str]) -> None:
+        connection = self._connected()
+        allowed = ", ".join(quote_text(file) for file in files)
+        connection.execute("SET parquet_metadata_cache = true")
+        connection.execute(f"SET allowed_paths = [{allowed}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        for name, expression in views.items():
+            try:
+                connection.execute(f"CREATE VIEW {quote_name(name)} AS {expression}")
+            except duckdb.Error as error:
+                msg = f"view {name!r} cannot be made: {_first_line(error)}; run `vatun verify`"
+                raise StoreCorruptError(msg) from error
+
+    def query(self, text: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
+        """Run one reading statement on a cursor of its own.
+
+        Parameters
+        ----------
+        text : str
+            One SELECT (or WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, EXPLAIN) statement.
+        parameters : sequence
+            Values for ``?`` or ``$1``; never format them into the text.
+
+        Returns
+        -------
+        duckdb.DuckDBPyRelation
+            With ``.df()``, ``.fetchall()`` and ``.to_arrow_table()``.
+
+        Raises
+        ------
+        QueryError
+            When the text is wrong, or would do more than read.
+        """
+        check_reading(text)
+        cursor = self._cursor()
+        try:
+            relation = cursor.sql(text, params=list(parameters) or None)
+        except duckdb.Error as error:
+            raise _readable(error) from None
+        if relation is None:
+            msg = "the query gives no rows"
+            raise QueryError(msg)
+        return relation
+
+    def arrow(
+        self, text: str, parameters: Sequence[Any] = (), *, timeout: float | None = None
+    ) -> pa.Table:
+        """Run one reading statement to its end.
+
+        Parameters
+        ----------
+        text : str
+            See ``query``.
+        parameters : sequence
+            See ``query``.
+        timeout : float or None
+            Deadline in seconds.
+
+        Returns
+        -------
+        pyarrow.Table
+            All rows.
+
+        Raises
+        ------
+        QueryTimeoutError
+            When the deadline passed; the store stays usable.
+        """
+        check_reading(text)
+        cursor = self._cursor()
+        timer = threading.Timer(timeout or 0, cursor.interrupt)
+        if timeout is not None:
+            timer.start()
+        try:
+            return cursor.sql(text, params=list(parameters) or None).to_arrow_table()
+        except duckdb.InterruptException:
+            msg = f"the query was stopped after {timeout:g} s"
+            raise QueryTimeoutError(msg) from None
+        except duckdb.Error as error:
+            raise _readable(error) from None
+        finally:
+            timer.cancel()
+            cursor.close()
+
+    def close(self) -> None:
+        """Close the connection and every cursor; relations made from them no longer answer."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            cursors = list(self._cursors)
+        for cursor in cursors:
+            cursor.close()
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            msg = "this store was closed; open it again with Store.open(path)"
+            raise StoreClosedError(msg)
+        return self._connection
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            cursor = self._connected().cursor()
+            self._cursors.add(cursor)
+        return cursor
+
+
+def check_reading(text: str) -> None:
+    """Refuse everything but a single statement that reads.
+
+    Raises
+    ------
+    QueryError
+        Saying what is allowed.
+    """
+    try:
+        statements = duckdb.extract_statements(text)
+    except duckdb.Error as error:
+        raise _readable(error) from None
+    if len(statements) != 1:
+        msg = f"one statement at a time, got {len(statements)}"
+        raise QueryError(msg)
+    kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        # EXPLAIN ANALYZE runs what it explains.
+        inner, count = _EXPLAIN.subn("", text, count=1)
+        if count and not _EXPLAIN.match(inner):
+            check_reading(inner)
+            return
+    if kind not in _READING:
+        msg = f"a store is read-only: {kind.name} is refused, use a SELECT statement"
+        raise QueryError(msg)
+
+
+def quote_text(text: str) -> str:
+    """Return an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_name(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _readable(error: duckdb.Error) -> QueryError:
+    return QueryError(str(error).strip())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
