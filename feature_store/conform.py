@@ -54,7 +54,7 @@ def sort_table(table: Table, rows: pa.Table) -> pa.Table:
 
 
 def _expected(name: str, table: Table, rows: pa.Table) -> pa.Schema:
-    """Schema of the table at the width of these rows."""
+    """Return the schema of the table at the width of these rows."""
     family = table.family
     if family is None:
         return table.schema()

@@ -30,8 +30,8 @@ _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 class Database:
     """One connection in memory, whose only data are views over Parquet files.
 
-    Nothing outside the given files can be read, nothing can be written, no extension is loaded, and
-    no variable of the calling program is visible to SQL. Safe to use from several threads.
+    Nothing outside the given files can be read, nothing can be written, no extension is loaded,
+    and no variable of the calling program is visible to SQL. Safe to use from several threads.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Database:
             try:
                 connection.execute(f"CREATE VIEW {quote_name(name)} AS {expression}")
             except duckdb.Error as error:
-                msg = f"view {name!r} cannot be made: {_first_line(error)}; run `vatun verify`"
+                msg = f"view {name!r} cannot be made: {_message(error)}; run `vatun verify`"
                 raise StoreCorruptError(msg) from error
 
     def query(self, text: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
@@ -99,7 +99,7 @@ class Database:
         try:
             relation = cursor.sql(text, params=list(parameters) or None)
         except duckdb.Error as error:
-            raise _readable(error) from None
+            raise QueryError(_message(error)) from None
         if relation is None:
             msg = "the query gives no rows"
             raise QueryError(msg)
@@ -126,6 +126,8 @@ class Database:
 
         Raises
         ------
+        QueryError
+            When the text is wrong, or would do more than read.
         QueryTimeoutError
             When the deadline passed; the store stays usable.
         """
@@ -140,7 +142,7 @@ class Database:
             msg = f"the query was stopped after {timeout:g} s"
             raise QueryTimeoutError(msg) from None
         except duckdb.Error as error:
-            raise _readable(error) from None
+            raise QueryError(_message(error)) from None
         finally:
             timer.cancel()
             cursor.close()
@@ -179,7 +181,7 @@ def check_reading(text: str) -> None:
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise _readable(error) from None
+        raise QueryError(_message(error)) from None
     if len(statements) != 1:
         msg = f"one statement at a time, got {len(statements)}"
         raise QueryError(msg)
@@ -205,9 +207,5 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _readable(error: duckdb.Error) -> QueryError:
-    return QueryError(str(error).strip())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _message(error: duckdb.Error) -> str:
+    return str(error).strip()

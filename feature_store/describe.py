@@ -1,4 +1,4 @@
-"""What a store says about itself: sizes, accuracy, provenance, and what does not belong together."""
+"""What a store says about itself: sizes, accuracy, provenance, and what does not fit together."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files that survive a kill and a power cut: written beside, synchronised, renamed, folder synchronised.
+"""Files that survive a kill and a power cut: written beside, synchronised, then renamed.
 
-Every byte of a store passes through this module by ``os.write``, ``os.fsync`` and ``os.replace``, so
-that the tests can fail each single call and record the order of all of them.
+Every byte of a store passes through this module by ``os.write``, ``os.fsync`` and ``os.replace``,
+so that the tests can fail each single call and record the order of all of them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import hashlib
 import io
 import os
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import DiskFullError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Iterable
+    from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
 TEMPORARY = ".tmp-"
-"""Part of the name of every unfinished file; such files are never read, and swept by the next writer."""
+"""Part of the name of every unfinished file; nobody reads them, the next writer sweeps them."""
 
 _CHUNK = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -74,7 +74,7 @@ class DurableFile(io.RawIOBase):
         """Tell pyarrow that this is an output."""
         return True
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         """Write all of ``data``, whatever the system takes at once.
 
         Returns
@@ -177,7 +177,17 @@ def write_bytes(path: Path, data: bytes) -> str:
 
 
 def copy_file(source: Path, path: Path) -> tuple[int, str]:
-    """Copy ``source`` durably to ``path``; return its size in bytes and its sha256.
+    """Copy ``source`` durably to ``path``.
+
+    Parameters
+    ----------
+    source, path : Path
+        From and to.
+
+    Returns
+    -------
+    tuple of int and str
+        Size in bytes and sha256.
 
     Raises
     ------

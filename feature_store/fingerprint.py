@@ -37,7 +37,7 @@ def _update_array(digest: _Hash, array: pa.Array) -> None:
     kind = array.type
     if pa.types.is_list(kind):
         lengths = pc.fill_null(pc.list_value_length(array), 0)
-        digest.update(np.ascontiguousarray(lengths.to_numpy(zero_copy_only=False)))
+        digest.update(_bytes(lengths.to_numpy(zero_copy_only=False)))
         _update_array(digest, array.flatten())
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         _update_bytes(digest, pc.fill_null(array, b"" if pa.types.is_binary(kind) else ""))
@@ -47,7 +47,11 @@ def _update_array(digest: _Hash, array: pa.Array) -> None:
     else:
         # The bytes beneath a null are whatever the writer's buffer held.
         values = array.to_numpy(zero_copy_only=False) if not array.null_count else _filled(array)
-        digest.update(np.ascontiguousarray(values))
+        digest.update(_bytes(values))
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(values).data.cast("B")
 
 
 def _filled(array: pa.Array) -> np.ndarray:
@@ -58,6 +62,6 @@ def _filled(array: pa.Array) -> np.ndarray:
 def _update_bytes(digest: _Hash, array: pa.Array) -> None:
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    digest.update(np.ascontiguousarray(np.diff(ends)))
+    digest.update(_bytes(np.diff(ends)))
     if data is not None and len(ends):
         digest.update(memoryview(data)[int(ends[0]) : int(ends[-1])])

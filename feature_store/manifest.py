@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import StoreCorruptError, StoreNotFoundError, StoreVersionError
 from feature_store.tables import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 FORMAT = "vatun-store"
 CURRENT = "CURRENT"
@@ -168,7 +171,17 @@ def current_bytes(generation: int, manifest: bytes) -> bytes:
 
 
 def read_current(root: Path) -> tuple[int, str]:
-    """Return the number and manifest hash of the current generation.
+    """Read `CURRENT`.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+
+    Returns
+    -------
+    tuple of int and str
+        Number of the current generation, and the hash of its manifest.
 
     Raises
     ------
@@ -194,7 +207,19 @@ def read_current(root: Path) -> tuple[int, str]:
 
 
 def load_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read a manifest; with ``sha256`` it must be exactly the one that was committed.
+    """Read a manifest.
+
+    Parameters
+    ----------
+    path : Path
+        ``<store>/gen/<number>/MANIFEST.json``.
+    sha256 : str or None
+        Its hash, when it must be exactly the one that was committed.
+
+    Returns
+    -------
+    Manifest
+        With every path inside the store.
 
     Raises
     ------
@@ -236,6 +261,16 @@ def load_manifest(path: Path, sha256: str | None = None) -> Manifest:
 
 def load_current(root: Path) -> Manifest:
     """Resolve `CURRENT` once and read the manifest that it names.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+
+    Returns
+    -------
+    Manifest
+        The current generation.
 
     Raises
     ------

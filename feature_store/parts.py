@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +18,7 @@ from feature_store.manifest import Part, TableEntry
 from feature_store.tables import find_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -65,6 +67,7 @@ class TableWriter:
         self._file: DurableFile | None = None
         self._parquet: pq.ParquetWriter | None = None
         self._part_rows = 0
+        self._part_value: object = None
         self._parts: list[Part] = []
         self._content = hashlib.sha256()
 
@@ -87,16 +90,12 @@ class TableWriter:
         if not rows.num_rows:
             return
         self._order.check(rows)
-        self._pending.append(rows)
-        self._pending_rows += rows.num_rows
-        group = self._group_rows(rows)
-        while self._pending_rows >= group:
-            self._write_group(group)
-
-    def next_part(self) -> None:
-        """End the current part file; further rows go to a new one."""
-        self._flush()
-        self._close_part()
+        for piece in self._by_part(rows):
+            self._pending.append(piece)
+            self._pending_rows += piece.num_rows
+            group = self._group_rows(piece)
+            while self._pending_rows >= group:
+                self._write_group(group)
 
     def finish(self) -> None:
         """Make the parts durable and hand over the entry for the manifest.
@@ -142,6 +141,21 @@ class TableWriter:
         else:
             self.discard()
 
+    def _by_part(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Yield rows that share a part file, ending the file where the declared column changes."""
+        if self._table.part_by is None:
+            yield rows
+            return
+        values = rows.column(self._table.part_by).to_numpy()
+        borders = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+        for start, stop in pairwise(borders):
+            value = values[start]
+            if self._part_value is not None and value != self._part_value:
+                self._flush()
+                self._close_part()
+            self._part_value = value
+            yield rows.slice(start, stop - start)
+
     def _group_rows(self, rows: pa.Table) -> int:
         """Rows of a row group: as declared, or fewer where rows are large."""
         if self._table.rows < 4_096:
@@ -159,17 +173,16 @@ class TableWriter:
         rest = pending.slice(count)
         self._pending = [rest] if rest.num_rows else []
         self._pending_rows = rest.num_rows
-        if self._parquet is None:
-            self._open_part()
+        parquet = self._parquet or self._open_part()
         update_hash(self._content, group)
         try:
-            self._parquet.write_table(group, row_group_size=count)
+            parquet.write_table(group, row_group_size=count)
         except OSError as error:
             raise_if_full(error, self._root / self._folder, needed=group.nbytes)
             raise
         self._part_rows += count
 
-    def _open_part(self) -> None:
+    def _open_part(self) -> pq.ParquetWriter:
         if self._schema is None:
             msg = f"table {self.name!r}: no columns are known yet"
             raise SchemaError(msg)
@@ -181,6 +194,7 @@ class TableWriter:
             self._file, self._schema, **_parquet_options(self._schema)
         )
         self._part_rows = 0
+        return self._parquet
 
     def _close_part(self) -> None:
         if self._parquet is None or self._file is None:
@@ -210,22 +224,21 @@ class TableWriter:
 def _width(data_type: pa.DataType) -> int:
     """Bytes of a value; those of varying length are guessed."""
     try:
-        return max(1, data_type.bit_width // 8)
+        return max(1, int(data_type.bit_width) // 8)
     except ValueError:
         return 64
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, object]:
-    """Return writer settings: what measurements in docs/store.md say, and page checksums always."""
+    """Return the settings of the Parquet writer."""
     plain = [field.name for field in schema if not pa.types.is_binary(field.type)]
     half = {field.name for field in schema if pa.types.is_float16(field.type)}
     return {
+        # Image files are compressed already.
         "compression": {
-            # Image files are compressed already.
-            field.name: "none" if pa.types.is_binary(field.type) else "zstd"
-            for field in schema
+            field.name: "none" if pa.types.is_binary(field.type) else "zstd" for field in schema
         },
-        "compression_level": {name: 3 for name in plain},
+        "compression_level": dict.fromkeys(plain, 3),
         # Smallest and largest image file would only swell the footer.
         "write_statistics": plain,
         "use_dictionary": [name for name in plain if name not in half],

@@ -1,4 +1,4 @@
-"""Durable scratch of a stage: a finished shard is published atomically and never computed again."""
+"""Durable scratch of a stage: a finished shard is published atomically, never computed again."""
 
 from __future__ import annotations
 
@@ -69,6 +69,16 @@ class Shards:
 
     def read(self, key: str, name: str) -> pa.Table:
         """Return one table of a finished shard; its hash is checked.
+
+        Parameters
+        ----------
+        key, name : str
+            Shard and table.
+
+        Returns
+        -------
+        pyarrow.Table
+            As it was published.
 
         Raises
         ------
@@ -153,6 +163,11 @@ def _check(body: Mapping[str, Any]) -> str:
 
 def _key(text: str) -> str:
     """Return ``text`` when it is safe as a file name.
+
+    Returns
+    -------
+    str
+        The same text.
 
     Raises
     ------

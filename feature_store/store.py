@@ -128,7 +128,17 @@ class Store:
         return name in self._manifest.tables
 
     def entry(self, name: str) -> TableEntry:
-        """Return what the manifest says about a table: stage, fingerprint, lineage, parts.
+        """Return what the manifest says about a table.
+
+        Parameters
+        ----------
+        name : str
+            Name in the manifest.
+
+        Returns
+        -------
+        TableEntry
+            Stage, fingerprint, lineage and parts.
 
         Raises
         ------
@@ -205,7 +215,17 @@ class Store:
         return self._database.arrow(query, parameters, timeout=timeout)
 
     def file(self, name: str) -> Path:
-        """Return the path of a stored file, such as ``"weights"``.
+        """Return the path of a stored file.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``"weights"``.
+
+        Returns
+        -------
+        Path
+            Inside the store.
 
         Raises
         ------
@@ -235,7 +255,7 @@ class Store:
         return verify_generation(self.path, self._manifest, progress=progress)
 
     def stale_tables(self) -> dict[str, str]:
-        """Return the tables that descend from other data or weights than the rest, with the reason."""
+        """Return the tables that descend from other data or weights than the rest, and why."""
         return stale_tables(self._manifest, self.name)
 
     def describe(self) -> dict[str, Any]:

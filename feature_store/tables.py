@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from feature_store.errors import UnknownTableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMA_VERSION = "1.0"
 """Version of everything declared here; a reader refuses a newer major and fills an older minor."""
@@ -95,6 +97,8 @@ class Table:
         Whether the sort key identifies a row.
     rows : int
         Rows of a Parquet row group.
+    part_by : str or None
+        Column each of whose values has a part file of its own.
     """
 
     name: str
@@ -104,6 +108,7 @@ class Table:
     sort: tuple[str, ...] = ()
     unique: bool = False
     rows: int = ROWS
+    part_by: str | None = None
 
     @property
     def family(self) -> Column | None:
@@ -485,6 +490,12 @@ _DECLARED = (
                 note="members by predicted class; null above 50 classes",
                 nullable=True,
             ),
+            Column(
+                name="predicted_counts",
+                type=pa.list_(_I32),
+                note="members by predicted class; null above 50 classes",
+                nullable=True,
+            ),
             _class("top_class", "commonest true class of the members", nullable=True),
             Column(
                 name="purity_lcb",
@@ -502,6 +513,7 @@ _DECLARED = (
                 high=1,
                 nullable=True,
             ),
+            _score("class_entropy", "of the members' true classes, as a share of the largest"),
             Column(
                 name="log2_lift",
                 type=_F32,
@@ -566,6 +578,7 @@ _DECLARED = (
         ),
         sort=("first_layer", "position"),
         unique=True,
+        part_by="first_layer",
     ),
     Table(
         name="patterns/<path_set>/image_patterns",
@@ -597,7 +610,17 @@ STAGES = ("ingest", "train", "capture", "paths", "embed", "simulate", "mine")
 
 
 def find_table(name: str) -> Table:
-    """Return the declaration of a table such as ``"activations/max/003"``.
+    """Return the declaration of a table.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"classes"`` or ``"activations/max/003"``.
+
+    Returns
+    -------
+    Table
+        The table, or the family that it belongs to.
 
     Raises
     ------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_store.errors import StoreError
@@ -12,6 +11,7 @@ from feature_store.manifest import MANIFEST, generation_folder, load_manifest, r
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from feature_store.manifest import Manifest, Part
 

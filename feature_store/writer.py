@@ -162,7 +162,17 @@ class StoreWriter:
         return open_shards(self.path, stage, fingerprint)
 
     def fingerprints(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the content fingerprints of committed tables or files, by name.
+        """Return the content fingerprints of committed tables or files.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Tables or files.
+
+        Returns
+        -------
+        dict of str to str
+            Fingerprint by name.
 
         Raises
         ------
@@ -347,7 +357,7 @@ class Generation:
         self._tables[name] = entry
 
     def _is_whole(self, part: Part) -> bool:
-        """Whether the file still holds what was written: a rerun is also the cure of a damaged one."""
+        """Whether the file holds what was written; a rerun is also the cure of a damaged one."""
         path = self._root / part.path
         try:
             return path.stat().st_size == part.bytes and hash_file(path) == part.sha256
