@@ -27,3 +27,19 @@ class WeightsError(NetworkError):
 
 class LayerError(NetworkError, LookupError):
     """A layer does not exist or cannot answer the question asked of it."""
+
+
+class ImageError(VatunError, ValueError):
+    """Bytes that are no usable image.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong with them.
+    status : str
+        ``"undecodable"`` or ``"too_large"``, as the table of images has it.
+    """
+
+    def __init__(self, message: str, *, status: str) -> None:
+        super().__init__(message)
+        self.status = status

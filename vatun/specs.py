@@ -42,7 +42,10 @@ class InputSpec:
         if len(self.mean) != 3 or len(self.std) != 3:
             msg = "mean and std need three values each (red, green, blue)"
             raise SpecError(msg)
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+        if (
+            not all(math.isfinite(value) for value in (*self.mean, *self.std))
+            or min(self.std) <= 0
+        ):
             msg = "mean and std must be finite and every std positive"
             raise SpecError(msg)
         if self.crop not in {None, "center"}:
