@@ -1,0 +1,1 @@
+"""Build feature stores: project files, stages, and the command line ``vatun``."""

@@ -1,0 +1,395 @@
+"""Stage ``capture``: one forward pass over every image, in shards that are never computed twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from feature_store import Shards, Store
+from pipelines.errors import StageError
+from pipelines.inputs import Batch, read_batches, usable_images
+from pipelines.merge import Merge
+from pipelines.packing import pack
+from pipelines.progress import bar, estimate, say
+from pipelines.project import Project
+from pipelines.results import Prediction, prediction_table, to_half
+from pipelines.runner import Run, main
+from pipelines.top import TopImages
+from vatun.capture import Capture, Capturer
+from vatun.network import Network, load_network
+
+T = TypeVar("T")
+
+PROBE = 256
+"""Images that are looked at before the long run starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Every usable image of the store.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,), int32
+    labels : ndarray of shape (n,), int64
+        True classes; -1 where there is none.
+    splits : ndarray of shape (n,), object
+        Name of the split.
+    """
+
+    ids: NDArray[np.int32]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, store: Store) -> Images:
+        """Read them."""
+        ids, labels, splits = usable_images(store)
+        return cls(ids=ids, labels=labels, splits=np.array(splits, dtype=object))
+
+    def shards(self, size: int) -> list[tuple[str, NDArray[np.int64]]]:
+        """Return key and positions of every shard: fixed ranges of ids, whatever the batch."""
+        numbers = self.ids // size
+        return [
+            (f"images-{number * size:09d}", np.flatnonzero(numbers == number))
+            for number in np.unique(numbers)
+        ]
+
+
+def run(run: Run) -> dict[str, str]:
+    """Capture what is missing, then merge the shards into the tables.
+
+    Returns
+    -------
+    dict
+        Hash of the weights.
+    """
+    project, store = run.project, run.store()
+    network = open_network(project, store)
+    images = Images.of(store)
+    shards = run.shards()
+    size = shard_size(project)
+    parts = images.shards(size)
+    missing = [(key, part) for key, part in parts if not shards.done(key)]
+    started = time.perf_counter()
+    if missing:
+        todo = sum(len(part) for _, part in missing)
+        rate = _probe(network, store, images, project)
+        estimate(
+            images=todo,
+            seconds=todo / rate,
+            size=len(images.ids) * _bytes_per_image(network, project) * 2,
+            folder=project.store,
+            label="capture",
+        )
+        _fill(network, store, images, missing, shards, project, total=len(images.ids))
+    seconds = time.perf_counter() - started
+    done = sum(len(part) for _, part in missing)
+    merge = Merge(run=run, network=network, images=images, shards=shards, keys=[k for k, _ in parts])
+    weights = _weights_file(project, network)
+    sha256 = _sha256(weights)
+    with run.commit(device=_device_name(network), weights_sha256=sha256) as generation:
+        accuracy = merge.write(generation)
+        generation.add_file("weights", weights)
+        generation.info["model"] = network.spec.to_dict()
+        generation.info["input"] = network.input.to_dict()
+        generation.info["capture"] = {
+            **_facts(network, project, accuracy),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(done / seconds, 2) if done and seconds > 0 else None,
+        }
+    say(f"capture: {', '.join(f'{split} accuracy {value:.2%}' for split, value in accuracy.items())}")
+    if project.capture.activations == "all":
+        run.scratch.append(shards)
+    return {"weights": sha256}
+
+
+def open_network(project: Project, store: Store) -> Network:
+    """Load the network under test for the classes of the store.
+
+    Raises
+    ------
+    StageError
+        When the weights are missing, saying how to get them, or the classes do not fit.
+    """
+    weights = find_weights(project)
+    names = store.class_names
+    spec = project.model_spec(classes=len(names))
+    if spec.classes != len(names):
+        msg = (
+            f"[model] classes = {spec.classes}, but the data set has {len(names)}: "
+            f"{', '.join(names[:12])}"
+        )
+        raise StageError(msg)
+    torch.manual_seed(project.seed)
+    return load_network(
+        spec,
+        project.input_spec,
+        weights=weights,
+        device=project.capture.device,
+        class_names=names,
+    )
+
+
+def find_weights(project: Project) -> Path | None:
+    """Return the weights of a project; None for one that has none on purpose.
+
+    Raises
+    ------
+    StageError
+        When they are named and missing.
+    """
+    if project.trains:
+        return project.trained_weights
+    weights = project.model.weights
+    if weights is None:
+        say(f"{project.path.name} names no weights and has no [train]: the network is random")
+        return None
+    if not weights.is_file():
+        msg = f"there are no weights at {weights}"
+        if project.train is not None:
+            msg += (
+                f". `doit train:{project.name}` trains them and leaves them at "
+                f"{project.trained_weights}; name that file in [model] weights, or in the "
+                "environment variable that stands there"
+            )
+        raise StageError(msg)
+    return weights
+
+
+def shard_size(project: Project) -> int:
+    """Return the number of ids of a shard: a few seconds of work, and a function of the input only."""
+    spec = project.input_spec
+    size = 4096 * 32 * 32 // (spec.height * spec.width)
+    return max(128, min(4096, size))
+
+
+def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
+    """Run ``work`` on a batch; when memory runs out, on its halves, down to one image.
+
+    Returns
+    -------
+    list
+        Results in order; one unless memory ran out.
+
+    Raises
+    ------
+    StageError
+        When a single image does not fit.
+    """
+    try:
+        return [work(batch)]
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if len(batch) == 1:
+            raise StageError("not even one image fits into memory") from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    say(f"memory ran out at {len(batch)} images; going on with {middle}")
+    return [
+        result
+        for part in (slice(None, middle), slice(middle, None))
+        for result in halving(
+            work,
+            dataclasses.replace(
+                batch,
+                image_ids=batch.image_ids[part],
+                labels=batch.labels[part],
+                pixels=batch.pixels[part],
+            ),
+        )
+    ]
+
+
+def to_device(pixels: NDArray[np.uint8], network: Network) -> torch.Tensor:
+    """Return images as the network takes them; bytes travel, floats are made on the device."""
+    return torch.from_numpy(pixels).to(network.device).to(torch.float32).div(255)
+
+
+def _fill(
+    network: Network,
+    store: Store,
+    images: Images,
+    missing: list[tuple[str, NDArray[np.int64]]],
+    shards: Shards,
+    project: Project,
+    *,
+    total: int,
+) -> None:
+    step = project.capture.batch_size
+    parts = [
+        images.ids[part[start : start + step]].tolist()
+        for _, part in missing
+        for start in range(0, len(part), step)
+    ]
+    todo = sum(len(part) for _, part in missing)
+    with (
+        Capturer(network, peaks=True) as capturer,
+        bar(total=total, label="capture", done=total - todo) as progress,
+    ):
+
+        def work(batch: Batch) -> Capture:
+            return capturer(to_device(batch.pixels, network))
+
+        batches = read_batches(store, parts, project)
+        try:
+            for key, positions in missing:
+                captures: list[Capture] = []
+                for batch in _take(batches, len(positions)):
+                    captures += halving(work, batch)
+                    progress.update(len(batch))
+                tables = shard_tables(captures, images, positions, network)
+                shards.publish(key, tables, {"images": len(positions)})
+        finally:
+            batches.close()
+
+
+def _take(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+    """Yield batches until ``count`` images have passed; a batch never crosses a shard's border."""
+    while count > 0:
+        batch = next(batches)
+        count -= len(batch)
+        yield batch
+
+
+def shard_tables(
+    captures: list[Capture], images: Images, positions: NDArray[np.int64], network: Network
+) -> dict[str, pa.Table]:
+    """Return everything that is kept of the images of one shard.
+
+    Parameters
+    ----------
+    captures : list of Capture
+        Of the images at ``positions``, in order.
+    images : Images
+        All images.
+    positions : ndarray of int64
+        Which of them.
+    network : Network
+        The network that was run.
+
+    Returns
+    -------
+    dict of str to pyarrow.Table
+        ``rows``: predictions, and packed scores, embedding, maxima and means; ``top``: candidates.
+    """
+    ids, labels = images.ids[positions], images.labels[positions]
+    prediction = Prediction.of(np.concatenate([capture.logits for capture in captures]))
+    rows = prediction_table(ids, labels, prediction)
+    embedding = np.concatenate([capture.embedding for capture in captures])
+    rows = rows.append_column("scores", pack(prediction.scores))
+    rows = rows.append_column("embedding", pack(to_half(embedding)))
+    top = TopImages([layer.filters for layer in network.layers], sorted(set(images.splits)))
+    splits = images.splits[positions]
+    for layer in network.layers:
+        index = layer.layer_index
+        maxima = to_half(np.concatenate([capture.maxima[index] for capture in captures]))
+        means = to_half(np.concatenate([capture.means[index] for capture in captures]))
+        peaks = np.concatenate([capture.peaks[index] for capture in captures])
+        rows = rows.append_column(f"max_{index:03d}", pack(maxima))
+        rows = rows.append_column(f"mean_{index:03d}", pack(means))
+        for split in dict.fromkeys(splits):
+            mine = splits == split
+            top.add(index, split, maxima[mine], ids[mine], peaks[mine])
+    return {"rows": rows, "top": pa.concat_tables(top.candidates())}
+
+
+def _probe(network: Network, store: Store, images: Images, project: Project) -> float:
+    """Run a few labelled images: are the labels and the normalisation right, and how fast is it?
+
+    Returns
+    -------
+    float
+        Images a second.
+
+    Raises
+    ------
+    StageError
+        When the network does no better than chance.
+    """
+    labelled = np.flatnonzero(images.labels >= 0)[: 40 * PROBE]
+    chosen = labelled if labelled.size else np.arange(min(len(images.ids), 40 * PROBE))
+    # Spread out: a data set may be sorted by class.
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, PROBE).astype(int))]
+    step = min(project.capture.batch_size, 64)
+    parts = [images.ids[chosen[i : i + step]].tolist() for i in range(0, len(chosen), step)]
+    right, seen, started = 0, 0, time.perf_counter()
+    with Capturer(network, peaks=True) as capturer:
+        for batch in read_batches(store, parts, project):
+            for capture in halving(lambda b: capturer(to_device(b.pixels, network)), batch):
+                labels = batch.labels[seen - seen :][: len(capture.logits)]
+                right += int((capture.logits.argmax(axis=1) == labels).sum()) if len(
+                    capture.logits
+                ) == len(batch) else 0
+            seen += len(batch)
+    rate = seen / (time.perf_counter() - started)
+    classes = network.spec.classes
+    # Twice chance; with few classes, where that is nearly everything, a tenth above it.
+    bound = min(2 / classes, 1 / classes + 0.1)
+    if labelled.size and find_weights_are_given(project) and right / seen < bound:
+        msg = (
+            f"of {seen} labelled images {right / seen:.1%} are classified right, "
+            f"fewer than {bound:.0%}: check normalisation ([preprocess] mean, std) and labels"
+        )
+        raise StageError(msg)
+    return rate
+
+
+def find_weights_are_given(project: Project) -> bool:
+    """Whether the network has learnt something: a random one is not held to account."""
+    return project.trains or project.model.weights is not None
+
+
+def _bytes_per_image(network: Network, project: Project) -> int:
+    filters = sum(layer.filters for layer in network.layers)
+    kept = 4 * filters if project.capture.activations == "all" else 0
+    return int(0.5 * kept) + 4 * network.spec.classes + 2 * network.embedding_dimensions + 200
+
+
+def _facts(network: Network, project: Project, accuracy: dict[str, float]) -> dict[str, Any]:
+    return {
+        "device": _device_name(network),
+        "batch_size": project.capture.batch_size,
+        "activations": project.capture.activations,
+        "embedding_layer": network.embedding_layer,
+        "embedding_dimensions": network.embedding_dimensions,
+        "skipped_layers": [dataclasses.asdict(layer) for layer in network.skipped_layers],
+        "accuracy_by_split": accuracy,
+    }
+
+
+def _device_name(network: Network) -> str:
+    if network.device.type == "cuda":
+        return torch.cuda.get_device_name(network.device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _weights_file(project: Project, network: Network) -> Path:
+    """Return the weights as safetensors: what was loaded, or what the random builder made."""
+    given = find_weights(project) if find_weights_are_given(project) else None
+    if given is not None and given.suffix == ".safetensors":
+        return given
+    from vatun.network import save_weights
+
+    path = project.store / "state" / "weights.safetensors"
+    save_weights(network.module, path)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    main("capture", run)

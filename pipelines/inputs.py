@@ -1,0 +1,185 @@
+"""Read the images of a store as inputs of the network, decoded ahead of the forward pass."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store import Store
+from pipelines.project import Project
+from vatun.preprocess import load_image
+from vatun.specs import InputSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some images of the store, at the size of the input.
+
+    Parameters
+    ----------
+    image_ids : ndarray of shape (n,), int32
+    labels : ndarray of shape (n,), int64
+        True classes; -1 where there is no label.
+    pixels : ndarray of shape (n, 3, height, width), uint8
+    """
+
+    image_ids: NDArray[np.int32]
+    labels: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+def usable_images(store: Store) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str]]:
+    """Return id, true class (-1: none) and split of every image that could be decoded."""
+    table = store.arrow(
+        "select image_id, coalesce(true_class, -1)::bigint as label, split "
+        "from images where status = 'ok' order by image_id"
+    )
+    return (
+        table["image_id"].to_numpy(),
+        table["label"].to_numpy(),
+        table["split"].to_pylist(),
+    )
+
+
+def stored_input_spec(project: Project) -> InputSpec:
+    """Return how the images of the store become inputs.
+
+    Images that ``store_images = "input"`` has kept are at the input's size already.
+    """
+    spec = project.input_spec
+    if project.dataset.store_images == "input":
+        return replace(spec, resize=None, crop=None)
+    return spec
+
+
+def read_batch(
+    store: Store, image_ids: Sequence[int], project: Project, *, pool: ThreadPoolExecutor
+) -> Batch:
+    """Read and decode some images.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    image_ids : sequence of int
+        Ascending ids of images whose status is ok.
+    project : Project
+        Says how they become inputs.
+    pool : ThreadPoolExecutor
+        Decodes; Pillow frees the interpreter meanwhile.
+
+    Returns
+    -------
+    Batch
+        In the order of ``image_ids``.
+    """
+    ids = np.asarray(image_ids, dtype=np.int32)
+    # The range lets DuckDB skip the row groups outside; the list picks within.
+    table = store.arrow(
+        "select image_id, coalesce(true_class, -1)::bigint as label, encoded, source from images "
+        "where image_id between ? and ? and image_id in (select unnest(?)) order by image_id",
+        int(ids[0]),
+        int(ids[-1]),
+        ids.tolist(),
+    )
+    spec = stored_input_spec(project)
+    folder = _folder(project)
+
+    def load(encoded: bytes | None, source: str) -> NDArray[np.uint8]:
+        data = (folder / source).read_bytes() if encoded is None and folder else encoded
+        return load_image(data or b"", spec)
+
+    images = list(pool.map(load, table["encoded"].to_pylist(), table["source"].to_pylist()))
+    return Batch(
+        image_ids=table["image_id"].to_numpy(),
+        labels=table["label"].to_numpy(),
+        pixels=np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)),
+    )
+
+
+def read_batches(
+    store: Store, parts: Iterable[Sequence[int]], project: Project, *, ahead: int = 2
+) -> Iterator[Batch]:
+    """Yield one batch for every list of ids, reading the next ones in the background.
+
+    Parameters
+    ----------
+    store : Store
+        Where the images are.
+    parts : iterable of sequence of int
+        Ascending ids of each batch.
+    project : Project
+        Says how images become inputs.
+    ahead : int
+        Most batches that wait for the network.
+
+    Yields
+    ------
+    Batch
+        In the order of ``parts``.
+    """
+    with ThreadPoolExecutor(project.dataset.workers, thread_name_prefix="decode") as pool:
+        yield from prefetch(
+            (read_batch(store, part, project, pool=pool) for part in parts), ahead=ahead
+        )
+
+
+def prefetch(items: Iterable[T], *, ahead: int) -> Iterator[T]:
+    """Yield ``items``, computing up to ``ahead`` of them in a thread meanwhile.
+
+    Yields
+    ------
+    T
+        The items in order; what the thread raises is raised here.
+    """
+    done = object()
+    stop = threading.Event()
+    waiting: queue.Queue[object] = queue.Queue(maxsize=ahead)
+
+    def put(item: object) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(done)
+        except BaseException as error:  # noqa: BLE001 - raised again by the reader, below
+            put(error)
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not done:
+            if isinstance(item, BaseException):
+                raise item
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _folder(project: Project) -> Path | None:
+    from pipelines.ingest import image_folder_of
+
+    return image_folder_of(project.dataset)
