@@ -1,0 +1,130 @@
+"""Where an image that is not on the map would lie: among its nearest neighbours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from feature_store import Store
+
+NEIGHBOURS = 10
+"""Images that a place is the mean of."""
+
+MEMORY_LIMIT = 1_000_000_000
+"""Bytes that the embeddings may take; larger stores place nothing."""
+
+_ROWS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    ids: NDArray[np.int32]
+    embeddings: NDArray[np.float16 | np.float32]
+    places: Mapping[str, NDArray[np.float32]]
+
+
+class Atlas:
+    """Nearest neighbours in the embedding, and where they lie on each projection.
+
+    Nothing is refitted: the answer is approximate and should be drawn as such.
+
+    Parameters
+    ----------
+    store : Store
+        Read on first use.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._known: _Known | None = None
+
+    def place(
+        self, embedding: NDArray[np.floating]
+    ) -> tuple[tuple[int, ...], dict[str, tuple[float, float]]]:
+        """Return the nearest images and the weighted mean of their places.
+
+        Parameters
+        ----------
+        embedding : ndarray of shape (dimensions,)
+            Hidden features of an image.
+
+        Returns
+        -------
+        tuple of int
+            Image ids, nearest first; empty when the store has no embeddings or no projection.
+        dict of str to (float, float)
+            x and y by projection. Weights fall with the distance; an image of the store that is
+            met exactly gives its own place.
+        """
+        with self._lock:
+            if self._known is None:
+                self._known = _read(self._store)
+        known = self._known
+        if not len(known.ids):
+            return (), {}
+        distance = _distances(known.embeddings, np.asarray(embedding, dtype=np.float32))
+        count = min(NEIGHBOURS, len(distance))
+        nearest = np.argpartition(distance, count - 1)[:count]
+        nearest = nearest[np.argsort(distance[nearest], kind="stable")]
+        spread = distance[nearest]
+        # Stored embeddings are float16: what differs by less than their rounding is the same.
+        floor = max(1e-3 * float(np.linalg.norm(embedding)), 1e-9)
+        weights = 1.0 / np.maximum(spread, floor) ** 2
+        if spread[0] <= floor:
+            weights = (spread <= floor).astype(np.float64)
+        weights /= weights.sum()
+        places = {
+            name: (float(weights @ xy[nearest, 0]), float(weights @ xy[nearest, 1]))
+            for name, xy in known.places.items()
+        }
+        return tuple(int(image) for image in known.ids[nearest]), places
+
+
+def _read(store: Store) -> _Known:
+    nothing = _Known(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), {})
+    if not (store.has("embeddings") and store.has("projections")):
+        return nothing
+    entry = store.arrow("select count(*) as n from embeddings")
+    names = [name for name in store.table("embeddings").columns if name != "image_id"]
+    if int(entry["n"][0].as_py()) * len(names) * 2 > MEMORY_LIMIT:
+        return nothing
+    table = store.arrow("select * from embeddings order by image_id")
+    ids = table["image_id"].to_numpy().astype(np.int32)
+    columns = [table[name].to_numpy() for name in names]
+    embeddings = np.stack(columns, axis=1)
+    usable = np.isfinite(embeddings).all(axis=1)
+    places: dict[str, NDArray[np.float32]] = {}
+    points = store.arrow("select projection, image_id, x, y from projections order by image_id")
+    projections = np.asarray(points["projection"].to_pylist(), dtype=object)
+    images = points["image_id"].to_numpy()
+    both = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], axis=1).astype(np.float32)
+    for name in dict.fromkeys(projections.tolist()):
+        own = projections == name
+        xy = np.full((len(ids), 2), np.nan, np.float32)
+        at = np.searchsorted(ids, images[own])
+        at = np.minimum(at, len(ids) - 1)
+        met = ids[at] == images[own]
+        xy[at[met]] = both[own][met]
+        places[str(name)] = xy
+        usable &= np.isfinite(xy).all(axis=1)
+    return _Known(
+        ids[usable], embeddings[usable], {name: xy[usable] for name, xy in places.items()}
+    )
+
+
+def _distances(
+    embeddings: NDArray[np.float16 | np.float32], target: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Euclidean distances; blocks of rows bound the memory of the widened values."""
+    result = np.empty(len(embeddings), dtype=np.float64)
+    for start in range(0, len(embeddings), _ROWS):
+        block = embeddings[start : start + _ROWS].astype(np.float32) - target
+        result[start : start + _ROWS] = np.einsum("ij,ij->i", block, block)
+    return np.sqrt(result)

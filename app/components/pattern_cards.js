@@ -1,0 +1,140 @@
+// The list of recommended patterns, and above it the images of a chosen filter.
+function arcs(shares, inner, outer) {
+  const total = shares.reduce((sum, s) => sum + s.n, 0)
+  const real = shares.filter((s) => s.n > 0)
+  if (real.length === 1) return [svg("circle", { cx: 31, cy: 31, r: (inner + outer) / 2, fill: "none", style: `stroke:${real[0].colour}`, "stroke-width": outer - inner })]
+  let from = -Math.PI / 2
+  return real.map((s) => {
+    const to = from + (2 * Math.PI * s.n) / total
+    const at = (r, a) => `${(31 + r * Math.cos(a)).toFixed(2)} ${(31 + r * Math.sin(a)).toFixed(2)}`
+    const big = to - from > Math.PI ? 1 : 0
+    const d = `M${at(outer, from)}A${outer} ${outer} 0 ${big} 1 ${at(outer, to)}L${at(inner, to)}A${inner} ${inner} 0 ${big} 0 ${at(inner, from)}Z`
+    from = to
+    return svg("path", { d, style: `fill:${s.colour};stroke:var(--vt-surface)`, "stroke-width": 1 })
+  })
+}
+const spell = (shares) => shares.filter((s) => s.n > 0).slice(0, 4).map((s) => `${s.name} ${s.n}`).join(", ")
+
+function mix(card) {
+  const words = `True classes: ${spell(card.truth)}. Predicted: ${spell(card.predicted)}.`
+  if (!card.is_bars) {
+    const pie = svg("svg", { width: 62, height: 62, viewBox: "0 0 62 62", role: "img", "aria-label": words })
+    const title = svg("title")
+    title.textContent = words
+    pie.append(title, ...arcs(card.truth, 0.01, 21.5), ...arcs(card.predicted, 24, 29.5))
+    return pie
+  }
+  const total = card.truth.reduce((sum, s) => sum + s.n, 0)
+  return h("div", { class: "list", role: "img", "aria-label": words, title: words }, card.truth.slice(0, 4).map((s) =>
+    h("span", {}, h("i", { style: `width:${(100 * s.n) / total}%;background:${s.colour}` }), h("em", {}, s.name))))
+}
+
+function thumb(image, send) {
+  return h("button", { class: `th${image.is_dim ? " dim" : ""}${image.is_wrong ? " bad" : ""}${image.is_focus ? " focus" : ""}`, type: "button", tabindex: -1, title: image.title, "aria-label": image.title, onclick: (event) => { event.stopPropagation(); send({ kind: "focus", image: image.id }) } },
+    h("img", { src: image.url, alt: "", loading: "lazy", draggable: "false" }))
+}
+const chips = (items) => items.map((c, i) => [i ? h("span", { class: "gt", "aria-hidden": "true" }, "›") : null, h("span", { class: "flt", style: `border-color:${c.colour}`, title: c.title }, c.text)]).flat()
+
+function cardNode(card, isOpen, send) {
+  const figures = [
+    h("span", {}, h("b", {}, card.count), card.of),
+    card.lift ? h("span", {}, h("b", {}, card.lift)) : null,
+    card.q ? h("span", {}, card.q) : null,
+    h("span", { class: "sp" }),
+    card.wrong ? h("span", { class: card.is_raised ? "raised" : "", title: card.wrong_help }, "wrong ", card.is_raised ? "▲ " : "", h("b", {}, card.wrong), ` · class ${card.expected}`) : null,
+  ]
+  const node = h("article", { class: `pc${isOpen ? " on" : ""}`, "data-id": card.id, tabindex: 0, role: "button", "aria-expanded": String(isOpen), "aria-label": `Pattern ${card.spoken}` },
+    h("div", { class: "hd" }, h("div", { class: "path" }, chips(card.chips)), h("span", { class: "tag", title: card.badge_help }, card.badge)),
+    h("div", { class: "tg" }, card.images.map((i) => thumb(i, send))),
+    h("div", { class: "pie" }, mix(card)),
+    h("div", { class: "ev" }, figures),
+    isOpen ? h("div", { class: "acts" }, h("button", { class: "btn", type: "button", "data-action": "select", onclick: (event) => { event.stopPropagation(); send({ kind: "select", id: card.id }) } }, `Select its ${whole(card.support)} images`), h("span", { class: "mut" }, spell(card.truth))) : null)
+  const open = () => send({ kind: "open", id: isOpen ? -1 : card.id })
+  node.addEventListener("click", open)
+  node.addEventListener("keydown", (event) => {
+    if (event.target !== node) return
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open() }
+    const next = { ArrowDown: node.nextElementSibling, ArrowUp: node.previousElementSibling }[event.key]
+    if (next && next.classList.contains("pc")) { event.preventDefault(); event.stopPropagation(); next.focus() }
+  })
+  return node
+}
+
+export function render({ model, el }) {
+  const send = (message) => model.send_msg(message)
+  const title = h("h3")
+  const detail = h("span", { class: "mut count" })
+  const order = h("select", { "aria-label": "Which patterns", onchange: () => send({ kind: "order", value: order.value }) })
+  const bar = h("div", { class: "bar" }, title, detail, h("span", { class: "sp" }), order)
+  const strip = h("div", { class: "strip" })
+  const list = h("div", { class: "cards" })
+  const end = h("div", { class: "end", "aria-hidden": "true" })
+  const scroll = h("div", { class: "scroll" }, list, end)
+  const head = h("b"), words = h("p")
+  const cure = h("button", { class: "btn", type: "button", onclick: () => send({ kind: "cure" }) })
+  const notice = h("div", { class: "notice", role: "status" }, h("div", {}, head, words, cure))
+  const progress = h("div", { class: "prog", "aria-hidden": "true" }, h("i"))
+  el.append(h("div", { class: "all" }, progress, strip, bar, notice, scroll))
+
+  let drawn = []
+  const pictures = () => {
+    const s = model.card_strip
+    strip.hidden = !s.label
+    if (!s.label) { strip.replaceChildren(); return }
+    strip.replaceChildren(
+      h("div", { class: "sh" }, h("span", { class: "mut" }, s.lead), chips(s.chips), h("span", { class: "sp" }), h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "unfilter" }) }, "Clear filter")),
+      h("div", { class: "tg" }, s.images.map((i) => thumb(i, send))))
+  }
+  function top() {
+    const v = model.card_head
+    title.textContent = v.title || ""
+    detail.textContent = v.detail || ""
+    const key = JSON.stringify(v.orders || [])
+    if (order.dataset.key !== key) {
+      order.dataset.key = key
+      order.replaceChildren(...(v.orders || []).map((o) => h("option", { value: o.value }, o.label)))
+    }
+    order.value = v.order || ""
+    order.hidden = !(v.orders || []).length
+    notice.hidden = !v.headline
+    scroll.hidden = Boolean(v.headline)
+    head.textContent = v.headline || ""
+    words.textContent = v.words || ""
+    cure.hidden = !v.cure
+    cure.textContent = v.cure || ""
+    progress.classList.toggle("on", Boolean(v.is_computing))
+  }
+  // A longer list of the same cards is appended to; anything else starts at the top again.
+  function cards() {
+    const items = model.card_items
+    const same = drawn.length && drawn.length <= items.length && drawn.every((c, i) => c === JSON.stringify(items[i]))
+    const texts = items.map((c) => JSON.stringify(c))
+    if (!same) { list.replaceChildren(); scroll.scrollTop = 0; drawn = [] }
+    for (const card of items.slice(drawn.length)) list.append(cardNode(card, card.id === model.card_open, send))
+    drawn = texts
+    end.hidden = items.length >= model.card_total
+    watch.unobserve(end)
+    if (!end.hidden) watch.observe(end)
+  }
+  function opened() {
+    const had = list.contains(el.getRootNode().activeElement)
+    for (const node of [...list.children]) {
+      const card = model.card_items.find((c) => String(c.id) === node.dataset.id)
+      const isOpen = Boolean(card) && card.id === model.card_open
+      if (card && node.classList.contains("on") !== isOpen) {
+        const fresh = cardNode(card, isOpen, send)
+        node.replaceWith(fresh)
+        if (isOpen) { if (had) fresh.focus(); fresh.scrollIntoView({ block: "nearest" }) }
+      }
+    }
+  }
+  const watch = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) send({ kind: "more", have: model.card_items.length }) }, { root: scroll, rootMargin: "300px" })
+  model.on("remove", () => watch.disconnect())
+  onceAFrame(model, ["card_items", "card_total"], cards)
+  onceAFrame(model, ["card_open"], opened)
+  model.on("card_head", top)
+  model.on("card_strip", pictures)
+  top()
+  pictures()
+  cards()
+}

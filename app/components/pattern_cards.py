@@ -1,0 +1,50 @@
+"""The browser side of the recommended patterns: a list of cards and the images of a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from app.components.assets import script, sheet
+
+
+class PatternCards(JSComponent):
+    """Cards of patterns with members, class mix and figures; asks for more at the end.
+
+    Every name is set as text. Messages go to ``on_message`` unchecked: they come from a browser.
+
+    Parameters
+    ----------
+    card_items : list of dict
+        Cards that are loaded, in order.
+    card_total : int
+        How many there are; while more than are loaded, reaching the end asks for more.
+    card_open : int
+        Id of the open pattern, -1 for none.
+    card_head : dict
+        title, detail, orders, order; with ``headline`` the list gives way to that notice.
+    card_strip : dict
+        label, lead, chips and images of the chosen filter; empty without one.
+    """
+
+    card_items = param.List(default=[], item_type=dict)
+    card_total = param.Integer(default=0)
+    card_open = param.Integer(default=-1)
+    card_head = param.Dict(default={})
+    card_strip = param.Dict(default={})
+
+    _esm = script("dom.js", "pattern_cards.js")
+    _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "pattern_cards.css")]
+
+    def __init__(
+        self, on_message: Callable[[Mapping[str, Any]], None] | None = None, **params: Any
+    ) -> None:
+        self._on_message = on_message
+        super().__init__(**params)
+
+    def _handle_msg(self, msg: Any) -> None:
+        if self._on_message and isinstance(msg, dict):
+            self._on_message(msg)
