@@ -99,12 +99,13 @@ def run(run: Run) -> dict[str, str]:
     weights = _weights_file(project, network)
     sha256 = _sha256(weights)
     with run.commit(device=_device_name(network), weights_sha256=sha256) as generation:
-        accuracy = merge.write(generation)
+        accuracy, wide = merge.write(generation)
         generation.add_file("weights", weights)
         generation.info["model"] = network.spec.to_dict()
         generation.info["input"] = network.input.to_dict()
         generation.info["capture"] = {
             **_facts(network, project, accuracy),
+            "float32_layers": wide,
             "seconds": round(seconds, 3),
             "images_per_second": round(done / seconds, 2) if done and seconds > 0 else None,
         }
@@ -325,18 +326,19 @@ def _probe(network: Network, store: Store, images: Images, project: Project) -> 
     parts = [images.ids[chosen[i : i + step]].tolist() for i in range(0, len(chosen), step)]
     right, seen, started = 0, 0, time.perf_counter()
     with Capturer(network, peaks=True) as capturer:
+
+        def work(batch: Batch) -> int:
+            logits = capturer(to_device(batch.pixels, network)).logits
+            return int((logits.argmax(axis=1) == batch.labels).sum())
+
         for batch in read_batches(store, parts, project):
-            for capture in halving(lambda b: capturer(to_device(b.pixels, network)), batch):
-                labels = batch.labels[seen - seen :][: len(capture.logits)]
-                right += int((capture.logits.argmax(axis=1) == labels).sum()) if len(
-                    capture.logits
-                ) == len(batch) else 0
+            right += sum(halving(work, batch))
             seen += len(batch)
     rate = seen / (time.perf_counter() - started)
     classes = network.spec.classes
     # Twice chance; with few classes, where that is nearly everything, a tenth above it.
     bound = min(2 / classes, 1 / classes + 0.1)
-    if labelled.size and find_weights_are_given(project) and right / seen < bound:
+    if labelled.size and has_weights(project) and right / seen < bound:
         msg = (
             f"of {seen} labelled images {right / seen:.1%} are classified right, "
             f"fewer than {bound:.0%}: check normalisation ([preprocess] mean, std) and labels"
@@ -345,7 +347,7 @@ def _probe(network: Network, store: Store, images: Images, project: Project) -> 
     return rate
 
 
-def find_weights_are_given(project: Project) -> bool:
+def has_weights(project: Project) -> bool:
     """Whether the network has learnt something: a random one is not held to account."""
     return project.trains or project.model.weights is not None
 
@@ -376,7 +378,7 @@ def _device_name(network: Network) -> str:
 
 def _weights_file(project: Project, network: Network) -> Path:
     """Return the weights as safetensors: what was loaded, or what the random builder made."""
-    given = find_weights(project) if find_weights_are_given(project) else None
+    given = find_weights(project) if has_weights(project) else None
     if given is not None and given.suffix == ".safetensors":
         return given
     from vatun.network import save_weights

@@ -53,13 +53,15 @@ class Merge:
     shards: Shards
     keys: list[str]
 
-    def write(self, generation: Generation) -> dict[str, float]:
+    def write(self, generation: Generation) -> tuple[dict[str, float], list[int]]:
         """Write every table of the stage.
 
         Returns
         -------
-        dict of str to float
-            Accuracy by split, over the labelled images.
+        accuracy : dict of str to float
+            By split, over the labelled images.
+        float32_layers : list of int
+            Layers whose activations overflow float16.
         """
         generation.drop_prefix("activations/")
         generation.write("layers", self._layers(), lineage=self.run.lineage())
@@ -68,7 +70,7 @@ class Merge:
         kind = self.run.project.capture.activations
         if kind != "none":
             self._activations(generation, wide, shown if kind == "top" else None)
-        return accuracy
+        return accuracy, sorted({int(name[-3:]) for name, is_wide in wide.items() if is_wide})
 
     def _layers(self) -> pa.Table:
         layers = self.network.layers
@@ -111,6 +113,9 @@ class Merge:
                         is_wide = rows.schema.field(name).type.byte_width == 4 * layer.filters
                         wide[name] = wide.get(name, False) or is_wide
                 self._count(narrow, right, seen)
+        for name in list(wide):
+            # Both statistics of a layer alike: live paths ask one question a layer.
+            wide[name] = wide[f"max_{name[-3:]}"] or wide[f"mean_{name[-3:]}"]
         accuracy = {split: right[split] / seen[split] for split in splits if seen[split]}
         return top, accuracy, wide
 
