@@ -14,8 +14,9 @@ from feature_store.tables import schema
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from feature_store.store import Store
     from numpy.typing import NDArray
+
+    from feature_store.store import Store
 
 _CELLS = 4_000_000
 _IMAGES_AT_ONCE = 16_384
@@ -128,7 +129,8 @@ class MinedPatterns:
 
     def members(self, pattern: int) -> NDArray[np.int64]:
         """Rows of the population that have a pattern."""
-        return self.orders[self.first[pattern]][self.low[pattern] : self.high[pattern]]
+        order = self.orders[int(self.first[pattern])]
+        return order[int(self.low[pattern]) : int(self.high[pattern])]
 
     def of_layer(self, layer: int) -> slice:
         """Give the rows of the patterns that start at a layer: they are neighbours."""
@@ -219,7 +221,7 @@ def runs(low: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64
     """Concatenate ``range(low, low + length)`` of every row."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(low - (ends - lengths), lengths)
+    return np.asarray(np.arange(total) + np.repeat(low - (ends - lengths), lengths))
 
 
 def collect(images: Population, *, min_images: int, min_length: int) -> MinedPatterns:

@@ -13,7 +13,7 @@ from feature_store.patterns.statistics import wilson_interval
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Members = Callable[[int], "NDArray[np.int32]"]
+Members = Callable[[int], "NDArray[np.integer]"]
 """Gives the image ids of a pattern, each once."""
 
 TWIN_JACCARD = 0.5

@@ -28,8 +28,9 @@ from feature_store.patterns.statistics import (
 )
 
 if TYPE_CHECKING:
-    from feature_store.store import Store
     from numpy.typing import NDArray
+
+    from feature_store.store import Store
 
 PatternTables = Mapping[str, Iterator[pa.Table]]
 """By table name below ``patterns/<path_set>/``: pieces in sort order."""

@@ -1,0 +1,362 @@
+"""Which patterns to show for images, filters, a path that is not in the store, or for nothing.
+
+Every function answers from ``PatternIndex`` in memory; the first call for a path set builds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_store.patterns.cards import PatternCard, Recommendation
+from feature_store.patterns.index import PatternIndex, pattern_index
+from feature_store.patterns.ranking import without_twins
+from feature_store.patterns.statistics import benjamini_hochberg, hypergeometric_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from feature_store.store import Store
+
+    Ids = NDArray[np.integer] | Sequence[int]
+
+MIN_SELECTED = 3
+"""Fewer selected members than this are no evidence of anything."""
+
+Q_LIMIT = 0.05
+"""Patterns above this false-discovery rate are not recommended."""
+
+
+def patterns_of_selection(
+    store: Store, path_set: str, image_ids: Ids, *, limit: int = 12, q_limit: float = Q_LIMIT
+) -> Recommendation:
+    """Recommend the patterns that are over-represented in a selection.
+
+    The chance of at least so many selected members under random selection (hypergeometric), its
+    false-discovery rate over all patterns of the path set (Benjamini-Hochberg; patterns with
+    fewer than three selected members count as tests that failed). Ordered by that rate, then by
+    the share of the selection that is covered. One image gets its own patterns, two images those
+    that both have: no test has a say there.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set.
+    image_ids : sequence of int
+        The selection.
+    limit : int
+        Most cards.
+    q_limit : float
+        Largest false-discovery rate shown. Where no pattern is below, there are no cards.
+
+    Returns
+    -------
+    Recommendation
+        Of kind ``"selection"``, ``"shared"`` or ``"image"``.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    """
+    index = pattern_index(store, path_set)
+    selection = index.known(image_ids)
+    if len(selection) < MIN_SELECTED:
+        return _of_few(index, selection, limit)
+    counts = index.count(selection)
+    tested = np.flatnonzero(counts >= MIN_SELECTED)
+    chance = hypergeometric_tail(
+        counts[tested], len(selection), index.support[tested], index.n_images
+    )
+    rates = benjamini_hochberg(chance, tests=len(index))
+    is_found = rates < q_limit
+    found, rates = tested[is_found], rates[is_found]
+    order = np.lexsort((found, -index.rank_score[found], -counts[found], rates))
+    rate_of = dict(zip(found.tolist(), rates.tolist(), strict=True))
+    cards = [
+        index.card(pattern, selection=selection, q=rate_of[pattern])
+        for pattern in _representatives(index, found[order], limit)
+    ]
+    return Recommendation(
+        cards=tuple(cards), kind="selection", n_found=len(found), n_tested=len(index)
+    )
+
+
+def _of_few(index: PatternIndex, selection: NDArray[np.int32], limit: int) -> Recommendation:
+    found = np.arange(len(index)) if len(selection) else np.zeros(0, dtype=np.int64)
+    for image in selection:
+        found = np.intersect1d(found, index.of_image(int(image)), assume_unique=True)
+    kind = "image" if len(selection) == 1 else "shared"
+    return _by_rank(index, found, kind, limit=limit, selection=selection)
+
+
+def patterns_of_image(
+    store: Store, path_set: str, image_id: int, *, limit: int = 12, selection: Ids | None = None
+) -> Recommendation:
+    """Recommend patterns of one image of the store, by rank score.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set.
+    image_id : int
+        Image; one without a path (unreadable) has no pattern.
+    limit : int
+        Most cards.
+    selection : sequence of int, optional
+        Images that the cards count.
+
+    Returns
+    -------
+    Recommendation
+        Of kind ``"image"``.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    """
+    index = pattern_index(store, path_set)
+    return _by_rank(
+        index,
+        index.of_image(image_id),
+        "image",
+        limit=limit,
+        selection=_selected(index, selection),
+    )
+
+
+def patterns_of_path(
+    store: Store,
+    path_set: str,
+    winners: NDArray[np.integer] | Sequence[int],
+    *,
+    limit: int = 12,
+    selection: Ids | None = None,
+) -> Recommendation:
+    """Recommend the patterns on a path that is not in the store: an uploaded or changed image.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set under whose rules the winners were found.
+    winners : sequence of int
+        Filter of each layer, -1 for a silent one.
+    limit : int
+        Most cards.
+    selection : sequence of int, optional
+        Images that the cards count.
+
+    Returns
+    -------
+    Recommendation
+        Of kind ``"path"``.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    ValueError
+        When the path has another number of layers than those of the store.
+    """
+    index = pattern_index(store, path_set)
+    found = index.of_path(np.asarray(winners))
+    return _by_rank(index, found, "path", limit=limit, selection=_selected(index, selection))
+
+
+def patterns_of_filters(
+    store: Store,
+    path_set: str,
+    filters: Sequence[tuple[int, int]],
+    *,
+    limit: int = 12,
+    selection: Ids | None = None,
+) -> Recommendation:
+    """Recommend patterns that contain filters: first all of them, then as many as possible.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set.
+    filters : sequence of (int, int)
+        Layer and filter.
+    limit : int
+        Most cards.
+    selection : sequence of int, optional
+        Images that the cards count.
+
+    Returns
+    -------
+    Recommendation
+        Of kind ``"filters"``; ``n_with_all`` says how many hold every filter.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    """
+    index = pattern_index(store, path_set)
+    held = index.count_filters(filters)
+    found = np.flatnonzero(held)
+    order = found[np.lexsort((found, -index.rank_score[found], -held[found]))]
+    n_with_all = int(np.count_nonzero(held == len(set(filters)))) if filters else 0
+    return Recommendation(
+        cards=_cards(index, order, limit, _selected(index, selection)),
+        kind="filters",
+        n_found=len(found),
+        n_with_all=n_with_all,
+    )
+
+
+def top_patterns(
+    store: Store,
+    path_set: str,
+    *,
+    order: str = "distinctive",
+    limit: int = 12,
+    selection: Ids | None = None,
+) -> Recommendation:
+    """Recommend patterns of the whole data set.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set.
+    order : str
+        ``"distinctive"`` (by rank score, near twins skipped) or ``"general"`` (a greedy cover of
+        the images); both are made when the patterns are mined, 500 deep.
+    limit : int
+        Most cards.
+    selection : sequence of int, optional
+        Images that the cards count.
+
+    Returns
+    -------
+    Recommendation
+        Of the kind named by ``order``; ``n_found`` counts every pattern of the path set.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    ValueError
+        When there is no such order.
+    """
+    index = pattern_index(store, path_set)
+    chosen = index.ranked(order)[: max(limit, 0)].tolist()
+    known = _selected(index, selection)
+    cards = tuple(index.card(pattern, selection=known) for pattern in chosen)
+    return Recommendation(cards=cards, kind=order, n_found=len(index))
+
+
+def pattern_card(
+    store: Store, path_set: str, pattern_id: int, *, selection: Ids | None = None
+) -> PatternCard:
+    """Return the card of one pattern.
+
+    Returns
+    -------
+    PatternCard
+        With the members that are selected first, where there is a selection.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    IndexError
+        When there is no such pattern.
+    """
+    index = pattern_index(store, path_set)
+    return index.card(pattern_id, selection=_selected(index, selection))
+
+
+def pattern_members(
+    store: Store,
+    path_set: str,
+    pattern_id: int,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    selection: Ids | None = None,
+) -> NDArray[np.int32]:
+    """Return images of a pattern, selected ones first, else in the order of their paths.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        Path set.
+    pattern_id : int
+        Pattern.
+    limit : int, optional
+        Most ids; all by default.
+    offset : int
+        Ids to skip.
+    selection : sequence of int, optional
+        Selected images.
+
+    Returns
+    -------
+    ndarray of int32
+        Image ids.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not mined yet.
+    IndexError
+        When there is no such pattern.
+    """
+    members = pattern_index(store, path_set).members(pattern_id)
+    if selection is not None:
+        members = members[np.argsort(~np.isin(members, np.asarray(selection)), kind="stable")]
+    start = max(offset, 0)
+    return members[start : None if limit is None else start + max(limit, 0)].copy()
+
+
+def _selected(index: PatternIndex, selection: Ids | None) -> NDArray[np.int32] | None:
+    return None if selection is None else index.known(selection)
+
+
+def _by_rank(
+    index: PatternIndex,
+    found: NDArray[np.int64],
+    kind: str,
+    *,
+    limit: int,
+    selection: NDArray[np.int32] | None,
+) -> Recommendation:
+    order = found[np.argsort(-index.rank_score[found], kind="stable")]
+    return Recommendation(
+        cards=_cards(index, order, limit, selection), kind=kind, n_found=len(found)
+    )
+
+
+def _cards(
+    index: PatternIndex,
+    order: NDArray[np.int64],
+    limit: int,
+    selection: NDArray[np.int32] | None,
+) -> tuple[PatternCard, ...]:
+    return tuple(
+        index.card(pattern, selection=selection)
+        for pattern in _representatives(index, order, limit)
+    )
+
+
+def _representatives(index: PatternIndex, order: NDArray[np.int64], limit: int) -> list[int]:
+    return without_twins(order.tolist(), index.members, index.n_ids, limit=max(limit, 0))
