@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vatun.errors import SpecError
-from vatun.network import Network
 from vatun.specs import find_spec
+
+if TYPE_CHECKING:
+    from vatun.network import Network
 
 
 def fgsm_gradient(network: Network, images: Tensor, labels: Tensor) -> Tensor:
@@ -61,11 +65,15 @@ def fgsm(images: Tensor, sign: Tensor, epsilon: float) -> Tensor:
     epsilon : float
         Largest change of a pixel, in [0, 1] units; 0 returns the images bit for bit.
 
+    Returns
+    -------
+    Tensor of shape (n, 3, height, width), float32 in [0, 1]
+
     Raises
     ------
     MagnitudeError
         When epsilon is not finite or outside its limits.
-    """  # noqa: DOC502 - raised by the specification's check
+    """
     size = find_spec("fgsm").check(epsilon)
     if size == 0:
         return images

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +21,15 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(_builders)
 # Configuration D of Simonyan and Zisserman; "M" halves the map.
 _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 _SMALL = (16, 16, "M", 32, 32, "M", 64, 64, "M")
-# Outputs that torchvision adds for training only.
-_NO_AUXILIARY = {
-    "googlenet": {"aux_logits": False, "init_weights": False},
-    "inception_v3": {"aux_logits": False, "init_weights": False},
-}
 
 
 def builder(function: Builder) -> Builder:
     """Register a builder under its own name.
+
+    Returns
+    -------
+    callable
+        The builder itself.
 
     Raises
     ------
@@ -92,6 +91,11 @@ def vgg16_cifar(num_classes: int) -> nn.Module:
 
     ``features`` is numbered as torchvision's ``vgg16_bn``.
 
+    Returns
+    -------
+    nn.Module
+        Random weights, in training mode.
+
     References
     ----------
     Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
@@ -116,6 +120,11 @@ def build(name: str, num_classes: int) -> nn.Module:
     num_classes : int
         Number of outputs.
 
+    Returns
+    -------
+    nn.Module
+        Random weights, in training mode.
+
     Raises
     ------
     UnknownNameError
@@ -138,15 +147,13 @@ def build(name: str, num_classes: int) -> nn.Module:
 
 
 def _torchvision(name: str, num_classes: int) -> nn.Module:
-    from torchvision.models import get_model, list_models
-
-    if name not in list_models(module=importlib.import_module("torchvision.models")):
+    models = importlib.import_module("torchvision.models")
+    if name not in models.list_models(module=models):
         msg = f"torchvision has no classifier {name!r}; see torchvision.models.list_models()"
         raise UnknownNameError(msg)
-    options: dict[str, Any] = _NO_AUXILIARY.get(name, {})
-    if options:
-        options = {**options, "weights_backbone": None} if "backbone" in options else options
-    module: nn.Module = get_model(name, weights=None, num_classes=num_classes, **options)
+    # Auxiliary heads stay: published weights hold them, and in evaluation mode they do not fire.
+    options = {"init_weights": False} if name in {"googlenet", "inception_v3"} else {}
+    module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
     return module
 
 

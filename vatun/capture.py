@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vatun.network import Network
 from vatun.paths import winners
 from vatun.taps import Taps
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vatun.network import Network
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -98,6 +102,11 @@ class Capturer:
         Parameters
         ----------
         images : Tensor of shape (n, 3, height, width), float32 in [0, 1]
+
+        Returns
+        -------
+        Capture
+            What every layer did; nothing in it shares memory with the network.
 
         Raises
         ------

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vatun.errors import LayerError, NetworkError, SpecError, UnknownNameError
 from vatun.layers import LayerInfo, TapPoint
-from vatun.network import Network
 from vatun.taps import Taps
+
+if TYPE_CHECKING:
+    from vatun.network import Network
 
 MIN_SIDE = 4
 """Smallest map side that says where: below it Grad-CAM is blank by construction."""
@@ -52,6 +55,11 @@ def explanation(*, label: str) -> Callable[[Explain], Explain]:
     ----------
     label : str
         What the screen calls it.
+
+    Returns
+    -------
+    callable
+        A decorator that returns the function itself.
     """
 
     def register(function: Explain) -> Explain:
@@ -67,6 +75,10 @@ def explanation(*, label: str) -> Callable[[Explain], Explain]:
 
 def find_explanation(name: str) -> Explanation:
     """Return the explanation called ``name``.
+
+    Returns
+    -------
+    Explanation
 
     Raises
     ------
@@ -173,6 +185,11 @@ def grad_cam_layers(
 def default_layer(network: Network) -> str:
     """Return the deepest captured layer whose map is at least 4 x 4, else the one of largest map.
 
+    Returns
+    -------
+    str
+        Name of the layer.
+
     Raises
     ------
     LayerError
@@ -188,6 +205,10 @@ def default_layer(network: Network) -> str:
 
 def tap_point(network: Network, name: str) -> TapPoint:
     """Return where the layer or module called ``name`` is read.
+
+    Returns
+    -------
+    TapPoint
 
     Raises
     ------

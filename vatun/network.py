@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,15 @@ from torch import Tensor, nn
 from vatun.builders import build
 from vatun.errors import LayerError, NetworkError, SpecError
 from vatun.layers import Anatomy, LayerInfo, SkippedLayer, dissect
-from vatun.specs import InputSpec, ModelSpec
 from vatun.taps import first_tensor
 from vatun.trace import trace
 from vatun.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vatun.specs import InputSpec, ModelSpec
 
 __all__ = ["Network", "load_network", "prepare_network", "save_weights"]
 
@@ -72,6 +76,10 @@ class Network:
     def layer(self, name: str) -> LayerInfo:
         """Return the captured layer called ``name``.
 
+        Returns
+        -------
+        LayerInfo
+
         Raises
         ------
         LayerError
@@ -90,6 +98,11 @@ class Network:
         Parameters
         ----------
         images : Tensor of shape (n, 3, height, width), float32 in [0, 1]
+
+        Returns
+        -------
+        Tensor of the same shape
+            On the network's device.
 
         Raises
         ------
@@ -164,6 +177,10 @@ def load_network(
     class_names : sequence of str
         Names by class index; empty gives ``"0"``, ``"1"`` and so on.
 
+    Returns
+    -------
+    Network
+
     Raises
     ------
     WeightsError
@@ -194,6 +211,10 @@ def prepare_network(
     spec, input_spec, device, class_names
         As for ``load_network``.
 
+    Returns
+    -------
+    Network
+
     Raises
     ------
     NetworkError
@@ -206,7 +227,7 @@ def prepare_network(
     place = _device(device)
     module.eval().requires_grad_(requires_grad=False)
     module.to(device=place, dtype=torch.float32)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     images = torch.zeros(1, 3, input_spec.height, input_spec.width, device=place)
     try:
         seen = trace(module, images.contiguous(memory_format=torch.channels_last))

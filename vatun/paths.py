@@ -6,8 +6,12 @@ float16, which is what the store keeps.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 NO_WINNER = -1
 """Stands in a path for a layer that is all zero."""
@@ -29,6 +33,10 @@ def round_activations(values: ArrayLike, *, half: bool = True) -> NDArray[np.flo
         Activations.
     half : bool
         False for a layer that the store keeps in float32.
+
+    Returns
+    -------
+    ndarray of shape (n, filters), float32
     """
     exact = np.asarray(values, dtype=np.float32)
     if not half:
@@ -99,7 +107,7 @@ def balanced_winners(
 
 def _highest(scores: NDArray[np.floating], activations: NDArray[np.floating]) -> NDArray[np.int32]:
     usable = np.where(np.isfinite(scores), scores, -np.inf)
-    best = usable.argmax(axis=1).astype(np.int32)
+    best: NDArray[np.int32] = usable.argmax(axis=1).astype(np.int32)
     is_silent = ~activations.any(axis=1) | ~np.isfinite(usable).any(axis=1)
     best[is_silent] = NO_WINNER
     return best

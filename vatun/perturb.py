@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,8 +19,10 @@ from torch.nn import functional
 
 from vatun.attack import fgsm, fgsm_gradient
 from vatun.errors import SpecError, UnknownNameError
-from vatun.network import Network
 from vatun.specs import ATTACKS, Box, Change, PerturbationSpec, find_spec, register_spec
+
+if TYPE_CHECKING:
+    from vatun.network import Network
 
 Apply = Callable[..., Tensor]
 
@@ -69,6 +71,11 @@ def perturbation(
     needs : sequence of str
         ``"seeds"`` (one int an image) and ``"fill"`` (three floats), taken by keyword.
 
+    Returns
+    -------
+    callable
+        A decorator that returns the function itself.
+
     Raises
     ------
     SpecError
@@ -104,6 +111,10 @@ def perturbation(
 
 def find_perturbation(name: str) -> Perturbation:
     """Return the perturbation called ``name``.
+
+    Returns
+    -------
+    Perturbation
 
     Raises
     ------
@@ -150,7 +161,7 @@ def perturb(
         When the magnitude is not a finite number within the limits.
     SpecError
         When seeds or fill are needed and missing.
-    """  # noqa: DOC502 - raised by the specification's check
+    """
     chosen = find_perturbation(name)
     value = chosen.spec.check(magnitude)
     if value == chosen.spec.identity:
@@ -223,6 +234,10 @@ def remove_boxes(images: Tensor, boxes: Sequence[Box], *, fill: Sequence[float])
         Shares of width and height; each covers at least one pixel.
     fill : sequence of three floats
         Colour in [0, 1].
+
+    Returns
+    -------
+    Tensor of shape (n, 3, height, width), float32 in [0, 1]
     """
     height, width = images.shape[-2:]
     result = images.clone()
@@ -285,6 +300,10 @@ def rotation(images: Tensor, magnitude: float) -> Tensor:
 def hue(images: Tensor, magnitude: float) -> Tensor:
     """Turn the hue of every pixel in HSV space; half a turn is the opposite colour.
 
+    Returns
+    -------
+    Tensor of shape (n, 3, height, width), float32 in [0, 1]
+
     References
     ----------
     Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978.
@@ -332,6 +351,10 @@ def blur(images: Tensor, magnitude: float) -> Tensor:
     The kernel reaches four sigma to either side (its length ``2 * ceil(4 * sigma) + 1`` is odd,
     and no longer than the side allows), and edges are mirrored. It is applied as one matrix
     product along each axis, mirroring included.
+
+    Returns
+    -------
+    Tensor of shape (n, 3, height, width), float32 in [0, 1]
     """
     height, width = images.shape[-2:]
     sigma = magnitude * min(height, width)

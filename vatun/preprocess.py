@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vatun.errors import ImageError
-from vatun.specs import InputSpec
+
+if TYPE_CHECKING:
+    from vatun.specs import InputSpec
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_PIXELS = 25_000_000
@@ -113,7 +116,7 @@ def load_image(encoded: bytes, input_spec: InputSpec) -> Pixels:
     ------
     ImageError
         As ``decode_image``.
-    """  # noqa: DOC502 - raised by decode_image
+    """
     return resize_image(decode_image(encoded), input_spec)
 
 
@@ -139,6 +142,11 @@ def pixel_key(pixels: Pixels) -> str:
     ----------
     pixels : ndarray of shape (height, width, 3), uint8
         At the image's own size, before any resize.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
     """
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 

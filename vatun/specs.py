@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vatun.errors import MagnitudeError, SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,8 @@ class ModelSpec:
     ----------
     builder : str
         ``"vgg16_cifar"``, ``"small_vgg"``, ``"torchvision:NAME"`` or a dotted path
-        ``"package.module:function"`` to a callable that takes ``num_classes`` and returns a module.
+        ``"package.module:function"`` to a callable that takes ``num_classes`` and returns a
+        module.
     classes : int
         Number of outputs.
     layers : tuple of str or None
@@ -145,6 +148,10 @@ class PerturbationSpec:
 
     def check(self, magnitude: object) -> float:
         """Return ``magnitude`` as a float within the limits.
+
+        Returns
+        -------
+        float
 
         Raises
         ------
@@ -223,7 +230,7 @@ _BUILT_IN = (
 _specs: dict[str, PerturbationSpec] = {spec.name: spec for spec in _BUILT_IN}
 
 PERTURBATION_SPECS: Mapping[str, PerturbationSpec] = MappingProxyType(_specs)
-"""Every perturbation by name, in the fixed order in which changes are applied; the attack is last."""
+"""Every perturbation by name, in the fixed order of application; the attack is last."""
 
 ATTACKS = frozenset({"fgsm"})
 """Perturbations that need a gradient of the network."""
@@ -248,6 +255,10 @@ def register_spec(spec: PerturbationSpec) -> None:
 
 def find_spec(name: str) -> PerturbationSpec:
     """Return the specification called ``name``.
+
+    Returns
+    -------
+    PerturbationSpec
 
     Raises
     ------

@@ -10,15 +10,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vatun.errors import LayerError, NetworkError
-from vatun.layers import TapPoint
 from vatun.trace import function_name, tensors_in
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vatun.layers import TapPoint
 
 Receiver = Callable[[int, Tensor], Tensor | None]
 """Takes the position of a tap and its tensor; returns a tensor to put in its place, or None."""
@@ -89,6 +92,10 @@ class Taps:
     def run(self, inputs: Tensor) -> Tensor:
         """Run the network once and return its logits.
 
+        Returns
+        -------
+        Tensor of shape (n, classes)
+
         Raises
         ------
         LayerError
@@ -102,10 +109,10 @@ class Taps:
         else:
             output = self._module(inputs)
         if self._received != self._count:
+            silent = self._count - self._received
             msg = (
-                f"{self._count - self._received} of {self._count} layers did not fire: the network "
-                "takes another way for these images than in the dry run; list the layers that "
-                "always fire in the project file"
+                f"{silent} of {self._count} layers did not fire: the network takes another way "
+                "for these images than in the dry run; list the layers that always fire"
             )
             raise LayerError(msg)
         return first_tensor(output)
@@ -176,6 +183,10 @@ class _FunctionTaps(TorchFunctionMode):
 
 def first_tensor(values: Any) -> Tensor:
     """Return the first tensor of a module's output: the logits of networks with several outputs.
+
+    Returns
+    -------
+    Tensor
 
     Raises
     ------

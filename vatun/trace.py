@@ -7,13 +7,15 @@ seen like module ones. It needs no symbolic tracing: any control flow is followe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 NETWORK_INPUT = -1
 """Index that stands for the tensor given to the network."""
@@ -177,6 +179,10 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
         In evaluation mode.
     images : Tensor of shape (batch, 3, height, width), float32
         Normalised input; one image is enough.
+
+    Returns
+    -------
+    Trace
     """
     recorder = _Recorder()
     recorder.producers[id(images)] = NETWORK_INPUT

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vatun.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _POINTER = b"version https://git-lfs"
 
@@ -34,10 +37,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         When the file is missing, damaged, no weights, unsafe, or for another network.
     """
     _check_file(path)
-    if path.suffix == ".safetensors":
-        state = _read_safetensors(path)
-    else:
-        state = _read_checkpoint(path)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
     _check_fit(module, state, path)
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
