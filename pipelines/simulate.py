@@ -1,0 +1,281 @@
+"""Stage ``simulate``: expose every class to every perturbation, in shards of images and perturbation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from feature_store import Shards, Store
+from pipelines.capture import halving, shard_size, to_device
+from pipelines.errors import StageError
+from pipelines.inputs import Batch, read_batches, usable_images
+from pipelines.packing import pack
+from pipelines.progress import bar, estimate, say
+from pipelines.project import Project, Sweep
+from pipelines.responses import Responses
+from pipelines.runner import Run, main
+from vatun.attack import fgsm, fgsm_gradient
+from vatun.network import Network, load_network
+from vatun.perturb import perturb
+from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
+
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """The images that are swept.
+
+    Parameters
+    ----------
+    split : str
+        Where they come from.
+    ids : ndarray of shape (n,), int32
+        Ascending.
+    labels : ndarray of shape (n,), int64
+        True classes; -1 where there is none.
+    available : int
+        Images of the split that might have been taken.
+    """
+
+    split: str
+    ids: NDArray[np.int32]
+    labels: NDArray[np.int64]
+    available: int
+
+    def ranges(self, size: int) -> list[tuple[str, slice]]:
+        """Return name and place of every shard's images."""
+        starts = range(0, len(self.ids), size)
+        return [(f"{start:09d}", slice(start, start + size)) for start in starts]
+
+
+def run(run: Run) -> None:
+    """Write ``sweeps``, ``smallest_flips``, ``simulation`` and ``calibration``."""
+    project, store = run.project, run.store()
+    network = stored_network(project, store)
+    subset = choose(project, store)
+    sweeps = project.simulate.perturbations
+    shards = run.shards()
+    ranges = subset.ranges(max(32, shard_size(project) // 8))
+    seconds = _fill(network, store, subset, ranges, sweeps, shards, project)
+    responses = Responses(
+        ids=subset.ids,
+        labels=subset.labels,
+        split=subset.split,
+        classes=network.spec.classes,
+        shards=shards,
+        ranges=[name for name, _ in ranges],
+    )
+    with run.commit(device=str(network.device)) as generation:
+        responses.write(generation, sweeps, lineage=run.lineage())
+        generation.info["simulate"] = {
+            "split": subset.split,
+            "images_per_class": project.simulate.images_per_class,
+            "n": len(subset.ids),
+            "n_available": subset.available,
+            "seed": project.seed,
+            "perturbations": [_described(sweep) for sweep in sweeps],
+            "harmless": dict(project.simulate.harmless),
+            **seconds,
+        }
+    run.scratch.append(shards)
+    say(
+        f"simulate: {len(subset.ids):,} of {subset.available:,} images of {subset.split}, "
+        f"{len(sweeps)} perturbations"
+    )
+
+
+def stored_network(project: Project, store: Store) -> Network:
+    """Load the network that the store's tables come from."""
+    return load_network(
+        ModelSpec.from_dict(store.info["model"]),
+        InputSpec.from_dict(store.info["input"]),
+        weights=store.file("weights"),
+        device=project.capture.device,
+        class_names=store.class_names,
+    )
+
+
+def choose(project: Project, store: Store) -> Subset:
+    """Choose the images: all of the split, or a seeded number of every class.
+
+    Raises
+    ------
+    StageError
+        When the split holds no images, naming those that do.
+    """
+    ids, labels, names = usable_images(store)
+    splits = np.array(names, dtype=object)
+    split = project.simulate.split or [
+        name for name in project.dataset.splits if name in set(names)
+    ][-1]
+    here = np.flatnonzero(splits == split)
+    if not here.size:
+        known = ", ".join(dict.fromkeys(names))
+        raise StageError(f"[simulate] split = {split!r} holds no images; splits: {known}")
+    wanted = project.simulate.images_per_class
+    chosen = here
+    if wanted is not None:
+        generator = np.random.default_rng([project.seed, 2])
+        groups = [here[labels[here] == label] for label in np.unique(labels[here])]
+        if labels[here].max() < 0:
+            wanted *= len(store.class_names)
+        picked = [generator.permutation(group)[:wanted] for group in groups]
+        chosen = np.sort(np.concatenate(picked))
+    return Subset(split=split, ids=ids[chosen], labels=labels[chosen], available=len(here))
+
+
+def _fill(
+    network: Network,
+    store: Store,
+    subset: Subset,
+    ranges: list[tuple[str, slice]],
+    sweeps: tuple[Sweep, ...],
+    shards: Shards,
+    project: Project,
+) -> dict[str, Any]:
+    """Compute every shard that is missing; return how long it took."""
+    jobs = [Job.identity(), *(Job.of(sweep) for sweep in sweeps)]
+    missing = {
+        name: [job for job in jobs if not shards.done(f"{job.name}-{name}")] for name, _ in ranges
+    }
+    todo = [(name, place) for name, place in ranges if missing[name]]
+    evaluations = sum(
+        len(subset.ids[place]) * len(job.magnitudes) for name, place in todo for job in missing[name]
+    )
+    if not evaluations:
+        return {}
+    fill = tuple(store.info["dataset"]["pixel_mean"])
+    parts = [subset.ids[place].tolist() for _, place in todo]
+    batches = read_batches(store, parts, project, ahead=1)
+    started, announced = time.perf_counter(), False
+    with bar(total=evaluations, label="simulate") as progress:
+        try:
+            for (name, _), batch in zip(todo, batches, strict=True):
+                for job in missing[name]:
+                    before = time.perf_counter()
+                    work = _work(network, job, fill)
+                    logits = _in_steps(work, batch, project.capture.batch_size, progress.update)
+                    table = pa.table({f"{i:03d}": pack(part) for i, part in enumerate(logits)})
+                    shards.publish(f"{job.name}-{name}", {"logits": table})
+                    if not announced and job.name == IDENTITY:
+                        rate = len(batch) / (time.perf_counter() - before)
+                        _announce(evaluations, rate, network, project)
+                        announced = True
+        finally:
+            batches.close()
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": round(seconds, 3),
+        "images_per_second": round(evaluations / seconds, 2),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One perturbation at every magnitude but its identity, which is shared by all.
+
+    Parameters
+    ----------
+    name : str
+        Of the perturbation, or ``identity``.
+    magnitudes : tuple of float
+        In the order of the grid.
+    """
+
+    name: str
+    magnitudes: tuple[float, ...]
+
+    @classmethod
+    def identity(cls) -> Job:
+        """The images as they are."""
+        return cls(name=IDENTITY, magnitudes=(0.0,))
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> Job:
+        """The magnitudes of a sweep that change something."""
+        unchanged = find_spec(sweep.name).identity
+        return cls(
+            name=sweep.name,
+            magnitudes=tuple(value for value in sweep.grid if value != unchanged),
+        )
+
+
+def _work(
+    network: Network, job: Job, fill: tuple[float, ...]
+) -> Callable[[Batch], NDArray[np.float32]]:
+    """Return what one batch is put through: logits of shape (magnitudes, n, classes)."""
+
+    def changed(images: torch.Tensor, batch: Batch) -> Iterator[torch.Tensor]:
+        if job.name == IDENTITY:
+            yield images
+        elif job.name in ATTACKS:
+            # The sign does not depend on epsilon: one gradient serves every magnitude.
+            sign = fgsm_gradient(network, images, _attacked(network, images, batch))
+            for magnitude in job.magnitudes:
+                yield fgsm(images, sign, magnitude)
+        else:
+            seeds = batch.image_ids.tolist()
+            for magnitude in job.magnitudes:
+                yield perturb(images, job.name, magnitude, seeds=seeds, fill=fill)
+
+    def work(batch: Batch) -> NDArray[np.float32]:
+        images = to_device(batch.pixels, network)
+        logits = [network.logits(part) for part in changed(images, batch)]
+        return np.stack([part.float().cpu().numpy() for part in logits])
+
+    return work
+
+
+def _attacked(network: Network, images: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the class to push away from: the true one, or the predicted one where it is unknown."""
+    labels = torch.from_numpy(batch.labels.copy())
+    if (labels < 0).any():
+        predicted = network.logits(images).argmax(dim=1).cpu()
+        labels = torch.where(labels < 0, predicted, labels)
+    return labels
+
+
+def _in_steps(
+    work: Callable[[Batch], NDArray[np.float32]],
+    batch: Batch,
+    step: int,
+    progress: Callable[[int], object],
+) -> NDArray[np.float32]:
+    results = []
+    for start in range(0, len(batch), step):
+        place = slice(start, start + step)
+        part = Batch(
+            image_ids=batch.image_ids[place],
+            labels=batch.labels[place],
+            pixels=batch.pixels[place],
+        )
+        for logits in halving(work, part):
+            results.append(logits)
+            progress(logits.shape[0] * logits.shape[1])
+    return np.concatenate(results, axis=1)
+
+
+def _announce(evaluations: int, rate: float, network: Network, project: Project) -> None:
+    estimate(
+        images=evaluations,
+        seconds=evaluations / rate,
+        size=int(evaluations * (8 * network.spec.classes + 16)),
+        folder=project.store,
+        label="simulate",
+    )
+
+
+def _described(sweep: Sweep) -> dict[str, Any]:
+    return {**asdict(find_spec(sweep.name)), "grid": list(sweep.grid)}
+
+
+if __name__ == "__main__":
+    main("simulate", run)
