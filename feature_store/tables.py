@@ -490,12 +490,6 @@ _DECLARED = (
                 note="members by predicted class; null above 50 classes",
                 nullable=True,
             ),
-            Column(
-                name="predicted_counts",
-                type=pa.list_(_I32),
-                note="members by predicted class; null above 50 classes",
-                nullable=True,
-            ),
             _class("top_class", "commonest true class of the members", nullable=True),
             Column(
                 name="purity_lcb",
@@ -513,7 +507,6 @@ _DECLARED = (
                 high=1,
                 nullable=True,
             ),
-            _score("class_entropy", "of the members' true classes, as a share of the largest"),
             Column(
                 name="log2_lift",
                 type=_F32,
