@@ -28,9 +28,16 @@ class StoreClosedError(StoreError, ValueError):
 class DiskFullError(StoreError, OSError):
     """The disk has no room for what is being written; the previous generation stays readable."""
 
+    def __str__(self) -> str:
+        return str(self.args[-1])
+
 
 class TableMissingError(StoreError, LookupError):
     """A table was not computed yet; the message names the command that writes it."""
+
+
+class ImageNotFoundError(StoreError, LookupError):
+    """The store holds no such image, or not what is asked of it."""
 
 
 class UnknownTableError(StoreError, LookupError):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from feature_store.patterns.cards import PatternCard, badge_of
+from feature_store.patterns.columns import numbers
 from feature_store.patterns.statistics import class_entropy, wilson_interval
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from feature_store.store import Store
-
-T = TypeVar("T", bound=np.generic)
 
 CARD_IMAGES = 20
 """So many members travel with a card."""
@@ -69,16 +68,16 @@ class PatternIndex:
             store.table(folder + table)
         name = folder.replace("/", "__")
         rows = store.arrow(f'SELECT {_COLUMNS} FROM "{name}patterns" ORDER BY pattern_id')
-        self.first_layer = _numbers(rows["first_layer"], np.int64)
-        self.last_layer = _numbers(rows["last_layer"], np.int64)
-        self._low = _numbers(rows["lo"], np.int64)
-        self._high = _numbers(rows["hi"], np.int64)
+        self.first_layer = numbers(rows["first_layer"], np.int64)
+        self.last_layer = numbers(rows["last_layer"], np.int64)
+        self._low = numbers(rows["lo"], np.int64)
+        self._high = numbers(rows["hi"], np.int64)
         self.support = self._high - self._low
-        self.rank_score = _numbers(rows["rank_score"], np.float64)
-        self._expected_wrong = _numbers(rows["expected_wrong"], np.float64)
-        self._q_class = _numbers(rows["q_class"], np.float64)
+        self.rank_score = numbers(rows["rank_score"], np.float64)
+        self._expected_wrong = numbers(rows["expected_wrong"], np.float64)
+        self._q_class = numbers(rows["q_class"], np.float64)
         self._places = {
-            order: _numbers(rows[f"{order}_rank"], np.float64)
+            order: numbers(rows[f"{order}_rank"], np.float64)
             for order in ("distinctive", "general")
         }
         self._read_items(rows["items"])
@@ -100,9 +99,9 @@ class PatternIndex:
         self._item_layer = np.repeat(self.first_layer, lengths) + step
 
     def _read_order(self, rows: pa.Table) -> None:
-        first = _numbers(rows["first_layer"], np.int64)
+        first = numbers(rows["first_layer"], np.int64)
         self.n_layers = int(first[-1]) + 1 if len(first) else 0
-        self._order = _numbers(rows["image_id"], np.int32).reshape(self.n_layers, -1)
+        self._order = numbers(rows["image_id"], np.int32).reshape(self.n_layers, -1)
         self.n_images = self._order.shape[1]
         self.n_ids = int(self._order[0].max()) + 1 if self.n_images else 0
         # Images that were not mined have no position.
@@ -122,9 +121,9 @@ class PatternIndex:
         )
         self.n_classes = len(store.class_names)
         self._true, self._predicted = (np.full(self.n_ids, -1, dtype=np.int64) for _ in range(2))
-        at = _numbers(rows["image_id"], np.int64)
-        self._true[at] = _numbers(rows["true_class"], np.int64)
-        self._predicted[at] = _numbers(rows["predicted_class"], np.int64)
+        at = numbers(rows["image_id"], np.int64)
+        self._true[at] = numbers(rows["true_class"], np.int64)
+        self._predicted[at] = numbers(rows["predicted_class"], np.int64)
 
     def __len__(self) -> int:
         return len(self.support)
@@ -316,12 +315,6 @@ class PatternIndex:
             q_class=_known(self._q_class[pattern_id]),
             image_ids=tuple(int(image) for image in members[first]),
         )
-
-
-def _numbers(column: pa.ChunkedArray, dtype: type[T]) -> NDArray[T]:
-    """Copy a column; null becomes NaN in a float one."""
-    values: NDArray[T] = column.to_numpy().astype(dtype)
-    return values
 
 
 def _known(value: np.float64) -> float | None:

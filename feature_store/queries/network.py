@@ -1,0 +1,370 @@
+"""Layers, paths, and how strongly filters fire."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from feature_store.errors import ImageNotFoundError
+from feature_store.patterns.columns import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from feature_store.store import Store
+
+REFERENCE_IMAGES = 8_192
+"""Percentiles are exact up to so many images; above, they are taken over a sample of so many."""
+
+_STEPS = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One captured layer.
+
+    Parameters
+    ----------
+    layer_index : int
+        Place by first firing.
+    layer_name : str
+        Path in ``named_modules()``.
+    kind : str
+        ``conv`` or ``linear``.
+    filters, height, width : int
+        Number of filters, and size of the map of each.
+    site : str
+        ``post_activation``, ``post_norm`` or ``output``.
+    receptive_field, stride : int or None
+        In input pixels.
+    block : str or None
+        Block of the network.
+    """
+
+    layer_index: int
+    layer_name: str
+    kind: str
+    filters: int
+    height: int
+    width: int
+    site: str
+    receptive_field: int | None
+    stride: int | None
+    block: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TopImages:
+    """Images that fire a filter the most, strongest first.
+
+    Parameters
+    ----------
+    image_id : ndarray of int32
+        Ids.
+    activation : ndarray of float32
+        Spatial maximum.
+    peak_row, peak_column : ndarray of int32
+        Place in the map where it fires.
+    split : tuple of str
+        Split of each.
+    """
+
+    image_id: NDArray[np.int32]
+    activation: NDArray[np.float32]
+    peak_row: NDArray[np.int32]
+    peak_column: NDArray[np.int32]
+    split: tuple[str, ...]
+
+
+def layers(store: Store) -> tuple[LayerRow, ...]:
+    """Return the captured layers, in the order in which they fire."""
+    rows = store.table("layers").order("layer_index").to_arrow_table().to_pylist()
+    names = LayerRow.__dataclass_fields__
+    return tuple(LayerRow(**{name: row[name] for name in names}) for row in rows)
+
+
+def path_of(store: Store, path_set: str, image_id: int) -> NDArray[np.int32]:
+    """Return the path of one image.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    path_set : str
+        ``paper``, ``mean`` or ``balanced``.
+    image_id : int
+        Image.
+
+    Returns
+    -------
+    ndarray of shape (n_layers,), int32
+        Winning filter of each layer; -1 where the layer is silent.
+
+    Raises
+    ------
+    TableMissingError
+        When the path set was not computed yet.
+    ImageNotFoundError
+        When the image has no path.
+    """
+    return np.array(_row(store, f"paths/{path_set}", image_id), dtype=np.int32)
+
+
+def top_images(
+    store: Store, layer_index: int, filter_index: int, *, limit: int = 50, split: str | None = None
+) -> TopImages:
+    """Return the images that fire a filter the most.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    layer_index, filter_index : int
+        The filter.
+    limit : int
+        Most images; 50 of each split are kept.
+    split : str, optional
+        Part of the data set; by default the strongest of all.
+
+    Returns
+    -------
+    TopImages
+        Strongest first; empty when there is no such filter.
+
+    Raises
+    ------
+    TableMissingError
+        When the network was not captured yet.
+    """
+    store.entry("top_images")
+    chosen = "" if split is None else "AND split = ?"
+    rows = store.arrow(
+        "SELECT image_id, activation, peak_row, peak_column, split FROM top_images "
+        f"WHERE layer_index = ? AND filter_index = ? {chosen} "
+        f"ORDER BY activation DESC, image_id LIMIT {max(int(limit), 0)}",
+        int(layer_index),
+        int(filter_index),
+        *([] if split is None else [split]),
+    )
+    return TopImages(
+        image_id=numbers(rows["image_id"], np.int32),
+        activation=numbers(rows["activation"], np.float32),
+        peak_row=numbers(rows["peak_row"], np.int32),
+        peak_column=numbers(rows["peak_column"], np.int32),
+        split=tuple(rows["split"].to_pylist()),
+    )
+
+
+class ActivationReference:
+    """How strongly the filters fire over the images of a store, to say what is strong for each.
+
+    The percentile of an activation is the share of reference images whose activation of the same
+    filter is strictly smaller, so that a silent filter is at 0. It is exact up to
+    ``REFERENCE_IMAGES`` images; above, the reference is a seeded random sample of so many, and
+    the share is off by at most about one part in a hundred (two standard errors).
+
+    Parameters
+    ----------
+    store : Store
+        With ``activations/<statistic>/...`` of every layer.
+    statistic : str
+        ``"max"`` or ``"mean"`` over space.
+    images : int
+        Size of the sample.
+    seed : int
+        Of the sample.
+
+    Raises
+    ------
+    TableMissingError
+        When the store keeps no activations of this statistic.
+
+    Attributes
+    ----------
+    n, total : int
+        Images in the reference, and images in the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        statistic: str = "max",
+        *,
+        images: int = REFERENCE_IMAGES,
+        seed: int = 0,
+    ) -> None:
+        self.statistic = statistic
+        self._thresholds: list[NDArray[np.float32]] = []
+        ids = store.arrow(f'SELECT image_id FROM "{_table(store, statistic, 0)}"')["image_id"]
+        self.total = len(ids)
+        self.n = min(images, self.total)
+        chosen = []
+        if self.n < self.total:
+            rng = np.random.default_rng(seed)
+            chosen = [rng.choice(ids.to_numpy(), self.n, replace=False).tolist()]
+        condition = "WHERE image_id IN (SELECT unnest(?::INTEGER[]))" if chosen else ""
+        for layer in range(len(layers(store))):
+            rows = store.arrow(
+                f"SELECT * EXCLUDE (image_id) "
+                f'FROM "{_table(store, statistic, layer)}" {condition}',
+                *chosen,
+            )
+            values = np.stack([numbers(column, np.float32) for column in rows.columns])
+            self._thresholds.append(_thresholds(values))
+
+    def percentiles(self, activations: Sequence[NDArray[np.floating]]) -> list[NDArray[np.uint8]]:
+        """Place activations among those of the reference.
+
+        Parameters
+        ----------
+        activations : sequence of ndarray of shape (n_filters,)
+            Of one image, for each layer; not finite ones are at 0.
+
+        Returns
+        -------
+        list of ndarray of shape (n_filters,), uint8
+            Share of reference images that fire less, times 255, rounded down.
+
+        Raises
+        ------
+        ValueError
+            When the number of layers or filters is another.
+        """
+        pairs = zip(activations, self._thresholds, strict=True)
+        return [
+            # As the store keeps them, so that a stored activation ties with itself.
+            (edges < np.asarray(values).astype(np.float16).astype(np.float32)[:, None])
+            .sum(axis=1)
+            .astype(np.uint8)
+            for values, edges in pairs
+        ]
+
+
+def _thresholds(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return, for each filter (row), the value that must be exceeded to reach each 255th."""
+    n_images = values.shape[1]
+    if not n_images:
+        return np.full((len(values), _STEPS), np.inf, dtype=np.float32)
+    # NaN sorts last: an image that gave none is never smaller than anything.
+    ordered = np.sort(values, axis=1)
+    at = -(-np.arange(1, _STEPS + 1) * n_images // _STEPS) - 1
+    return np.ascontiguousarray(ordered[:, at])
+
+
+_references: WeakKeyDictionary[Store, dict[str, ActivationReference]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def activation_reference(store: Store, statistic: str = "max") -> ActivationReference:
+    """Return the reference of a statistic, built on first use and kept as long as the store is.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    statistic : str
+        ``"max"`` or ``"mean"`` over space.
+
+    Returns
+    -------
+    ActivationReference
+        Shared by all callers.
+
+    Raises
+    ------
+    TableMissingError
+        When the store keeps no activations of this statistic.
+    """
+    with _lock:
+        kept = _references.setdefault(store, {})
+        if statistic not in kept:
+            kept[statistic] = ActivationReference(store, statistic)
+        return kept[statistic]
+
+
+def activations_of(
+    store: Store, image_id: int, *, statistic: str = "max"
+) -> list[NDArray[np.float32]]:
+    """Read the activations of one image.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    image_id : int
+        Image.
+    statistic : str
+        ``"max"`` or ``"mean"`` over space.
+
+    Returns
+    -------
+    list of ndarray of shape (n_filters,), float32
+        For each layer.
+
+    Raises
+    ------
+    TableMissingError
+        When the store keeps no activations of this statistic.
+    ImageNotFoundError
+        When the image has none.
+    """
+    return [
+        np.array(_row(store, f"activations/{statistic}/{layer:03d}", image_id), dtype=np.float32)
+        for layer in range(len(layers(store)))
+    ]
+
+
+def activation_percentiles(
+    store: Store, image_id: int, *, statistic: str = "max"
+) -> list[NDArray[np.uint8]]:
+    """Say how strongly each filter fires for one image, compared with the other images.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    image_id : int
+        Image.
+    statistic : str
+        ``"max"`` or ``"mean"`` over space.
+
+    Returns
+    -------
+    list of ndarray of shape (n_filters,), uint8
+        For each layer; see ``ActivationReference``, which says over how many images.
+
+    Raises
+    ------
+    TableMissingError
+        When the store keeps no activations of this statistic.
+    ImageNotFoundError
+        When the image has none.
+    """
+    reference = activation_reference(store, statistic)
+    return reference.percentiles(activations_of(store, image_id, statistic=statistic))
+
+
+def _table(store: Store, statistic: str, layer: int) -> str:
+    """Return the SQL name of a layer's activations, which must be there."""
+    name = f"activations/{statistic}/{layer:03d}"
+    store.entry(name)
+    return name.replace("/", "__")
+
+
+def _row(store: Store, table: str, image_id: int) -> list[float]:
+    """Return the wide columns of one image."""
+    store.entry(table)
+    name = table.replace("/", "__")
+    rows = store.sql(
+        f'SELECT * EXCLUDE (image_id) FROM "{name}" WHERE image_id = ?', int(image_id)
+    ).fetchall()
+    if not rows:
+        msg = f"image {image_id} has no row in the table {table!r} of {store.path}"
+        raise ImageNotFoundError(msg)
+    return [np.nan if value is None else value for value in rows[0]]
