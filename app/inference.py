@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.atlas import Atlas
 from app.worker import (
@@ -39,6 +36,11 @@ from vatun.specs import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
     from feature_store import Store
     from vatun.network import Network
 
@@ -307,7 +309,7 @@ class InferenceService:
     def _load(self) -> _LiveNetwork:
         try:
             return _LiveNetwork(self._store, self.model, self.input)
-        except Exception as error:  # noqa: BLE001 - a project's builder is foreign code
+        except Exception as error:
             msg = f"The network of this store cannot be loaded: {error}"
             raise NoNetworkError(msg) from error
 

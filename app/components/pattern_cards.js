@@ -82,7 +82,9 @@ export function render({ model, el }) {
     strip.hidden = !s.label
     if (!s.label) { strip.replaceChildren(); return }
     strip.replaceChildren(
-      h("div", { class: "sh" }, h("span", { class: "mut" }, s.lead), chips(s.chips), h("span", { class: "sp" }), h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "unfilter" }) }, "Clear filter")),
+      h("div", { class: "sh" }, h("span", { class: "mut" }, s.lead), chips(s.chips), h("span", { class: "sp" }),
+        h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
+        h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "unfilter" }) }, s.chips.length > 1 ? "Clear filters" : "Clear filter")),
       h("div", { class: "tg" }, s.images.map((i) => thumb(i, send))))
   }
   function top() {

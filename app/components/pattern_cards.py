@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
 
 from app.components.assets import script, sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class PatternCards(JSComponent):

@@ -55,7 +55,7 @@ function evidenceRow(send) {
       top.textContent = readable(shared)
       node_hidden(better, !e.better)
       better.dataset.layer = e.better || ""
-      better.textContent = `Use ${e.better || ""}`
+      better.textContent = `Use ${e.better_label || e.better || ""}`
       note.textContent = e.better ? `its map is only ${e.height}×${e.width}` : ""
     },
   }

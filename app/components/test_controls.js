@@ -21,6 +21,7 @@ function slider(spec, send) {
   row.querySelector("u").style.left = `calc(${share(spec.identity)}% + ${6.5 - (13 * share(spec.identity)) / 100}px)`
   let held = false
   let pending = 0
+  let moved = -Infinity
 
   function paint(value) {
     const [a, b] = [share(spec.identity), share(value)].sort((p, q) => p - q)
@@ -34,8 +35,9 @@ function slider(spec, send) {
   }
   function tell(value) {
     paint(value)
-    // One message a frame at most; the value is read when it leaves.
-    if (!pending) pending = requestAnimationFrame(() => { pending = 0; send({ kind: "set", name: spec.name, value: Number(range.value) }) })
+    moved = performance.now()
+    // At most 30 messages a second; the value is read when it leaves, so the newest one wins.
+    if (!pending) pending = setTimeout(() => { pending = 0; send({ kind: "set", name: spec.name, value: Number(range.value) }) }, 33)
   }
   function reset() { range.value = spec.identity; tell(spec.identity) }
   range.addEventListener("input", () => tell(Number(range.value)))
@@ -68,9 +70,11 @@ function slider(spec, send) {
   paint(spec.identity)
   return {
     node: row,
+    forget() { moved = -Infinity },
     set(value, shorter) {
       side = shorter
-      if (held || pending) { paint(Number(range.value)); return }
+      // What comes back may be older than what the hand has done since.
+      if (held || pending || performance.now() - moved < 500) { paint(Number(range.value)); return }
       range.value = value
       paint(value)
     },
@@ -100,7 +104,7 @@ function controls(specs, send) {
     }
   }
   const restore = h("button", { class: "btn", type: "button", hidden: true, onclick: () => send({ kind: "unbox", index: -1 }) })
-  const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => send({ kind: "reset" }) }, "Reset all")
+  const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => { sliders.forEach((row) => row.forget()); send({ kind: "reset" }) } }, "Reset all")
   tools.append(restore, h("span", { class: "sp" }), all)
   return {
     node: h("div", { class: "ctl", role: "group", "aria-label": "Changes of the image" }, list, tools),

@@ -1,0 +1,491 @@
+"""The network view: every filter, the path of the image under test, and the patterns it is in."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+
+from app import safe, theme
+from app.components.controls import Choice
+from app.components.pattern_cards import PatternCards
+from app.components.unit_view import UnitView
+from app.layer_names import block_of, short_names
+from app.shell import view_frame
+from app.views import pattern_figures
+from feature_store import StoreError, TableMissingError, queries
+from feature_store.patterns import recommend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.runtime import Runtime
+    from app.state import SessionState
+    from feature_store.patterns.cards import PatternCard, Recommendation
+
+INFO = (
+    "One mark per filter, none left out; shade is the activation's percentile among all images. "
+    "A pattern is a set of images whose strongest filters agree in neighbouring layers: a shared "
+    "pattern is a marker, it need not be a cause."
+)
+
+PAGE = 20
+"""Cards that are loaded at a time."""
+
+TOP_IMAGES = 20
+"""Images shown of a chosen filter."""
+
+PATH_SETS = {
+    "balanced": "balanced",
+    "mean": "mean",
+    "paper": "paper",
+}
+
+_BODY_CSS = (
+    ":host{min-height:0!important}"
+    ".vt-line{flex:0 0 20px!important;height:20px!important}"
+    ".vt-units{flex:0 0 150px!important;height:150px!important}"
+    ".vt-cards{min-height:0!important}"
+    "@media (min-width:1600px){.vt-units{flex-basis:196px!important;height:196px!important}}"
+    "@media (max-width:760px){.vt-units{flex-basis:170px!important;height:170px!important}}"
+)
+
+_LINE_CSS = (
+    ":host{color:var(--vt-ink-2);font:400 var(--vt-fs-small)/20px var(--vt-font);"
+    "padding:0 10px;box-sizing:border-box;overflow:hidden}"
+    "b{color:var(--vt-ink);font-weight:600}"
+    ".l{display:flex;gap:12px;white-space:nowrap}.l .w{overflow:hidden;text-overflow:ellipsis}"
+    ".k{margin-left:auto;flex:none;display:flex;gap:10px}"
+    ".k span{display:inline-flex;align-items:center;gap:5px}"
+    "@media (max-width:1599px){:host{padding:0 8px}.k{display:none}}"
+)
+
+_KEY = (
+    '<span class="k" aria-hidden="true"><span><svg width="26" height="10"><path d="M3 5h20" '
+    'stroke="var(--vt-accent)" stroke-width="1.7"/><circle cx="4" cy="5" r="3.4" '
+    'fill="var(--vt-accent)"/><circle cx="22" cy="5" r="3.4" fill="var(--vt-accent)"/></svg>'
+    'its path</span><span><svg width="12" height="12"><rect x="1" y="1" width="10" height="10" '
+    'fill="none" stroke="var(--vt-ink)" stroke-width="2"/></svg>open pattern</span></span>'
+)
+
+
+class NetworkView(pn.viewable.Viewer):
+    """View C, the network under test: which features it used.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Store and names that all sessions share.
+    state : SessionState
+        What this session looks at; the view answers to selection, focus, path set, filters and
+        open pattern.
+    """
+
+    def __init__(self, runtime: Runtime, state: SessionState, **params: Any) -> None:
+        super().__init__(**params)
+        self._runtime = runtime
+        self._state = state
+        self._layers = queries.layers(runtime.store)
+        self._names = short_names(self._layers)
+        self._modules = [row.layer_name for row in self._layers]
+        self._total = sum(int(row.filters) for row in self._layers)
+        self._shaded: int | None = -1
+        self._ticket = 0
+        self._limit = PAGE
+        self._order = ""
+        self._open: PatternCard | None = None
+        sets = {name: label for name, label in PATH_SETS.items() if self._has_set(name)}
+        self._sets = Choice.of(sets, state.path_set, label="Path set")
+        self._sets.css_classes = ["vt-wide"]
+        self._line = pn.pane.HTML(
+            "",
+            stylesheets=[_LINE_CSS],
+            margin=0,
+            sizing_mode="stretch_width",
+            css_classes=["vt-line"],
+        )
+        self._units = UnitView(
+            self._pick,
+            unit_layers=self._unit_layers(),
+            sizing_mode="stretch_width",
+            margin=0,
+            css_classes=["vt-units"],
+        )
+        self._cards = PatternCards(
+            self._receive, sizing_mode="stretch_both", margin=0, css_classes=["vt-cards"]
+        )
+        self._watch()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        body = pn.Column(
+            self._line,
+            self._units,
+            self._cards,
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[_BODY_CSS],
+        )
+        return view_frame(
+            "C",
+            "Network",
+            "Which features did it use?",
+            body,
+            state=self._state,
+            tools=[self._sets],
+            info=INFO,
+        )
+
+    def _watch(self) -> None:
+        watch = self._state.param.watch
+        watch(self._follow_selection, ["selection", "split"])
+        watch(self._follow_focus, ["focus"])
+        watch(self._follow_filters, ["filters"])
+        watch(self._follow_path_set, ["path_set"])
+        watch(self._follow_pattern, ["pattern"])
+        self._sets.param.watch(self._choose_set, ["choice_value"])
+        self._draw_focus()
+        self._follow_filters()
+
+    def _has_set(self, name: str) -> bool:
+        return self._runtime.store.has(f"paths/{name}")
+
+    def _unit_layers(self) -> list[dict[str, Any]]:
+        count = len(self._layers)
+        light = theme.layer_colours(count, dark=False)
+        dark = theme.layer_colours(count, dark=True)
+        return [
+            {
+                "name": self._names[at],
+                "block": block_of(row),
+                "filters": int(row.filters),
+                "light": light[at],
+                "dark": dark[at],
+            }
+            for at, row in enumerate(self._layers)
+        ]
+
+    # What the page does, and what follows here.
+
+    def _follow_selection(self, *_: Any) -> None:
+        self._order = "selection" if not self._state.selection.is_all else ""
+        self._list_again()
+
+    def _follow_focus(self, *_: Any) -> None:
+        self._draw_focus()
+        if self._order in {"", "image"}:
+            self._list_again()
+        else:
+            self._mark_focus()
+
+    def _follow_filters(self, *_: Any) -> None:
+        self._units.unit_chosen = [list(item) for item in self._state.filters]
+        self._order = "filters" if self._state.filters else ""
+        self._draw_strip()
+        self._list_again()
+
+    def _follow_path_set(self, *_: Any) -> None:
+        self._sets.choice_value = self._state.path_set
+        self._state.pattern = None
+        self._draw_focus()
+        self._list_again()
+
+    def _follow_pattern(self, *_: Any) -> None:
+        pattern = self._state.pattern
+        self._open = None
+        if pattern is not None:
+            try:
+                self._open = recommend.pattern_card(
+                    self._runtime.store, self._state.path_set, pattern
+                )
+            except (StoreError, IndexError):
+                self._state.pattern = None
+                return
+        items = self._open.items if self._open else ()
+        self._units.unit_pattern = [list(item) for item in items]
+        self._cards.card_open = -1 if pattern is None else pattern
+
+    def _choose_set(self, *_: Any) -> None:
+        if self._has_set(self._sets.choice_value):
+            self._state.path_set = self._sets.choice_value
+
+    # Filters.
+
+    def _draw_focus(self) -> None:
+        """Draw the path of the focus image at once; its activations follow."""
+        store, focus = self._runtime.store, self._state.focus
+        path: list[int] = []
+        if focus is not None:
+            try:
+                path = [int(v) for v in queries.path_of(store, self._state.path_set, focus)]
+            except StoreError:
+                path = []
+        self._units.param.update(
+            unit_path=path,
+            unit_label=f"{self._total:,} filters of {len(self._layers)} layers; arrow keys move "
+            "by layer and filter, Enter chooses a filter",
+        )
+        if focus != self._shaded:
+            pn.state.execute(partial(self._shade, focus))
+
+    async def _shade(self, focus: int | None) -> None:
+        """Shade the filters by the focus image; the first time reads many activations."""
+        shades = b""
+        if focus is not None:
+            work = partial(queries.activation_percentiles, self._runtime.store, focus)
+            try:
+                shades = _bytes(await asyncio.to_thread(work))
+            except StoreError:
+                shades = b""
+
+        def turn() -> None:
+            if focus == self._state.focus:
+                self._draw_shades(focus, shades)
+
+        pn.state.execute(turn, schedule=True)
+
+    def _draw_shades(self, focus: int | None, shades: bytes) -> None:
+        self._shaded = focus
+        subject = f"shade = activation for image {focus:,}" if shades else ""
+        if focus is None:
+            subject = "pick an image to see its activations and path"
+        text = f"of {len(self._layers)} layers" + (f" · {subject}" if subject else "")
+        self._line.object = (
+            f'<div class="l"><span class="w"><b>{self._total:,} filters</b> '
+            f"{safe.label(text)}</span>"
+            f"{_KEY if focus is not None else ''}</div>"
+        )
+        self._units.unit_shades = shades
+
+    def _pick(self, layer: int, filter_index: int, add: bool) -> None:
+        """Choose a filter; once more gives it up, with Shift it joins the others."""
+        item, chosen = (layer, filter_index), self._state.filters
+        if add:
+            kept = tuple(other for other in chosen if other != item)
+            self._state.filters = kept if item in chosen else (*chosen, item)
+        else:
+            self._state.filters = () if chosen == (item,) else (item,)
+
+    def _top_ids(self) -> list[int]:
+        layer, filter_index = self._state.filters[-1]
+        found = queries.top_images(
+            self._runtime.store,
+            layer,
+            filter_index,
+            limit=TOP_IMAGES,
+            split=self._state.split or None,
+        )
+        return [int(image) for image in found.image_id]
+
+    def _draw_strip(self) -> None:
+        """Show the images that fire the chosen filter the most."""
+        filters = self._state.filters
+        if not filters:
+            self._cards.card_strip = {}
+            return
+        state = self._state
+        self._cards.card_strip = {
+            "label": "filter",
+            "lead": "Strongest images of" if len(filters) == 1 else "Strongest images of the last",
+            "chips": pattern_figures.chips(filters, self._names, self._modules),
+            "images": pattern_figures.thumbs(
+                self._runtime, self._top_ids(), state.selection, state.focus
+            ),
+        }
+
+    # Patterns.
+
+    @property
+    def order(self) -> str:
+        """How the listed patterns are chosen: a key of ``pattern_figures.ORDERS``."""
+        allowed = self._orders()
+        if self._order in allowed:
+            return self._order
+        preferred = ("filters", "selection", "image", "distinctive")
+        return next(name for name in preferred if name in allowed)
+
+    def _orders(self) -> list[str]:
+        state = self._state
+        is_there = {
+            "selection": not state.selection.is_all,
+            "image": state.focus is not None,
+            "filters": bool(state.filters),
+        }
+        return [name for name in pattern_figures.ORDERS if is_there.get(name, True)]
+
+    def _list_again(self) -> None:
+        self._limit = PAGE
+        self._ask()
+
+    def _mark_focus(self) -> None:
+        """Move the frame of the focus without asking for the patterns again."""
+        focus = self._state.focus
+
+        def marked(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**image, "is_focus": image["id"] == focus} for image in images]
+
+        self._cards.card_items = [
+            {**item, "images": marked(item["images"])} for item in self._cards.card_items
+        ]
+        strip = self._cards.card_strip
+        if strip:
+            self._cards.card_strip = {**strip, "images": marked(strip["images"])}
+
+    def _ask(self) -> None:
+        """Look for patterns off the event loop; the newest question alone is drawn."""
+        self._ticket += 1
+        self._cards.card_head = {**self._cards.card_head, "is_computing": True}
+        pn.state.execute(partial(self.answer, self._ticket))
+
+    async def answer(self, ticket: int | None = None) -> None:
+        """Find the patterns of what the session looks at, and draw them unless overtaken.
+
+        Parameters
+        ----------
+        ticket : int or None
+            Which question this is; None is the newest.
+        """
+        ticket = self._ticket if ticket is None else ticket
+        if ticket != self._ticket:
+            return
+        order, limit = self.order, self._limit
+        work = self._question(order, limit)
+        draw: Callable[[], None]
+        try:
+            found, items = await asyncio.to_thread(work)
+        except TableMissingError as error:
+            draw = partial(self._fail, "No patterns have been mined yet", str(error))
+        except StoreError as error:
+            draw = partial(self._fail, "The patterns cannot be read", str(error))
+        else:
+            draw = partial(self._draw, found, items, order)
+
+        def turn() -> None:
+            if ticket == self._ticket:
+                draw()
+
+        pn.state.execute(turn, schedule=True)
+
+    def _question(
+        self, order: str, limit: int
+    ) -> Callable[[], tuple[Recommendation, list[dict[str, Any]]]]:
+        """Return the search as a function of nothing that the session can change meanwhile."""
+        state, runtime = self._state, self._runtime
+        store, path_set = runtime.store, state.path_set
+        selection, focus, filters = state.selection, state.focus, state.filters
+        ids = None if selection.is_all else selection.ids
+
+        def find() -> Recommendation:
+            if order == "selection" and ids is not None:
+                return recommend.patterns_of_selection(store, path_set, ids, limit=limit)
+            if order == "image" and focus is not None:
+                return recommend.patterns_of_image(
+                    store, path_set, focus, limit=limit, selection=ids
+                )
+            if order == "filters":
+                return recommend.patterns_of_filters(
+                    store, path_set, filters, limit=limit, selection=ids
+                )
+            return recommend.top_patterns(store, path_set, order=order, limit=limit, selection=ids)
+
+        def work() -> tuple[Recommendation, list[dict[str, Any]]]:
+            found = find()
+            items = [
+                pattern_figures.card(
+                    pattern,
+                    runtime,
+                    names=self._names,
+                    modules=self._modules,
+                    selection=selection,
+                    focus=focus,
+                )
+                for pattern in found
+            ]
+            return found, items
+
+        return work
+
+    def _draw(self, found: Recommendation, items: list[dict[str, Any]], order: str) -> None:
+        n_selected = 0 if self._state.selection.is_all else len(self._state.selection)
+        is_whole = len(items) < self._limit
+        self._cards.param.update(
+            card_items=items,
+            card_total=len(items) if is_whole else found.n_found,
+            card_head={
+                **pattern_figures.header(found, order, n_selected),
+                "orders": [
+                    {"value": name, "label": pattern_figures.ORDERS[name]}
+                    for name in self._orders()
+                ],
+                "order": order,
+            },
+        )
+
+    def _fail(self, headline: str, words: str) -> None:
+        self._cards.param.update(
+            card_items=[],
+            card_total=0,
+            card_head={"headline": headline, "words": safe.plain(words, limit=400)},
+        )
+
+    def _receive(self, message: Mapping[str, Any]) -> None:
+        """Act on what the browser sent; nothing in it is trusted."""
+        kind, state = message.get("kind"), self._state
+        if kind == "open":
+            self._open_pattern(message.get("id"))
+        elif kind == "select":
+            self._select(message.get("id"))
+        elif kind == "select_top":
+            self._select_top()
+        elif kind == "focus":
+            image = safe.integer(message.get("image"), 0, 2**31 - 1)
+            if image is not None:
+                state.set_focus(image)
+        elif kind == "order" and message.get("value") in self._orders():
+            self._order = str(message["value"])
+            self._list_again()
+        elif kind == "more" and message.get("have") == len(self._cards.card_items):
+            if len(self._cards.card_items) < self._cards.card_total:
+                self._limit = len(self._cards.card_items) + PAGE
+                self._ask()
+        elif kind == "unfilter":
+            state.filters = ()
+        elif kind == "cure":
+            self._cure()
+
+    def _listed(self, pattern: object) -> int | None:
+        known = {item["id"] for item in self._cards.card_items}
+        return int(pattern) if isinstance(pattern, int) and pattern in known else None
+
+    def _open_pattern(self, pattern: object) -> None:
+        self._state.pattern = self._listed(pattern)
+
+    def _select(self, pattern: object) -> None:
+        """Select every member of a pattern; the selection bar names it."""
+        listed = self._listed(pattern)
+        if listed is None:
+            return
+        store, path_set = self._runtime.store, self._state.path_set
+        items = recommend.pattern_card(store, path_set, listed).items
+        members = recommend.pattern_members(store, path_set, listed)
+        words = pattern_figures.path_words(items, self._names)
+        self._state.select(members, f"{path_set} pattern {words}")
+
+    def _select_top(self) -> None:
+        if self._state.filters:
+            last = pattern_figures.path_words(self._state.filters[-1:], self._names)
+            self._state.select(np.array(self._top_ids(), np.int32), f"strongest for {last}")
+
+    def _cure(self) -> None:
+        if self.order == "filters":
+            self._state.filters = ()
+        else:
+            self._order = "distinctive"
+            self._list_again()
+
+
+def _bytes(percentiles: Any) -> bytes:
+    """One byte a filter, layer after layer."""
+    return b"".join(np.ascontiguousarray(part, dtype=np.uint8).tobytes() for part in percentiles)

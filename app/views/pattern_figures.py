@@ -1,0 +1,262 @@
+"""What the network view draws of patterns, as plain data for its browser component."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app import safe, theme
+from app.layer_names import filter_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.runtime import Runtime
+    from app.state import Selection
+    from feature_store.patterns.cards import PatternCard, Recommendation
+
+MINUS = "\u2212"
+
+MOST_PIES = 10
+"""Classes up to which a pattern's mix is a pie; above, it is a list of bars."""
+
+_RAMP = 13
+
+ORDERS = {
+    "selection": "For the selection",
+    "image": "For this image",
+    "filters": "With the filter",
+    "distinctive": "Distinctive",
+    "general": "General",
+}
+"""Ways to choose patterns, as the page calls them."""
+
+
+def layer_colour(layer: int, layers: int) -> str:
+    """Return the CSS colour of a layer on the ramp; it follows the theme."""
+    at = layer * (_RAMP - 1) / max(layers - 1, 1)
+    low = min(int(at), _RAMP - 2)
+    share = round(100 * (at - low))
+    return f"color-mix(in srgb, var(--vt-layer-{low + 1}) {share}%, var(--vt-layer-{low}))"
+
+
+def chips(
+    items: Sequence[tuple[int, int]], names: Sequence[str], modules: Sequence[str]
+) -> list[dict[str, str]]:
+    """Return one chip for each (layer, filter)."""
+    return [
+        {
+            "text": filter_name(names[layer], index),
+            "colour": layer_colour(layer, len(names)),
+            "title": safe.plain(f"{names[layer]} ({modules[layer]}), filter {index}"),
+        }
+        for layer, index in items
+    ]
+
+
+def path_words(items: Sequence[tuple[int, int]], names: Sequence[str]) -> str:
+    """Return a pattern in one line, as the selection bar names it."""
+    return " › ".join(filter_name(names[layer], index) for layer, index in items)
+
+
+def thumbs(
+    runtime: Runtime, ids: Sequence[int], selection: Selection, focus: int | None
+) -> list[dict[str, Any]]:
+    """Return thumbnails: dimmed when not selected, marked when predicted wrong."""
+    return [
+        {
+            "id": int(image),
+            "url": runtime.thumbnail_url(int(image)),
+            "is_dim": image not in selection,
+            "is_focus": image == focus,
+            **_said_of(runtime, int(image)),
+        }
+        for image in ids
+    ]
+
+
+def _said_of(runtime: Runtime, image: int) -> dict[str, Any]:
+    row = runtime.images.row(image)
+    if row is None:
+        return {"is_wrong": False, "title": f"image {image:,}"}
+    table = runtime.images
+    truth = safe.plain(runtime.class_name(int(table.true_class[row])), limit=40)
+    predicted = safe.plain(runtime.class_name(int(table.predicted_class[row])), limit=40)
+    score = float(table.confidence[row])
+    return {
+        "is_wrong": bool(table.is_wrong[row]),
+        "title": f"image {image:,}: true {truth}, predicted {predicted} {score:.2f}",
+    }
+
+
+def card(
+    pattern: PatternCard,
+    runtime: Runtime,
+    *,
+    names: Sequence[str],
+    modules: Sequence[str],
+    selection: Selection,
+    focus: int | None,
+) -> dict[str, Any]:
+    """Return what one card says.
+
+    Parameters
+    ----------
+    pattern : PatternCard
+        The pattern and its figures.
+    runtime : Runtime
+        Names, thumbnails and predictions.
+    names, modules : sequence of str
+        Short names and module paths of the layers.
+    selection : Selection
+        Images that are not dimmed.
+    focus : int or None
+        Image with the magenta frame.
+
+    Returns
+    -------
+    dict
+        One of ``card_items``; every name is plain text.
+    """
+    classes = [safe.plain(name, limit=40) for name in runtime.class_names]
+    is_counted = not selection.is_all and pattern.n_selection > 0
+    words = path_words(pattern.items, names)
+    return {
+        "id": pattern.pattern_id,
+        "spoken": f"{words}, {pattern.support} images",
+        "support": pattern.support,
+        "chips": chips(pattern.items, names, modules),
+        "badge": _badge(pattern),
+        "badge_help": _purity(pattern, classes),
+        "images": thumbs(runtime, pattern.image_ids[:16], selection, focus),
+        "truth": _shares(pattern.true_counts, classes),
+        "predicted": _shares(pattern.predicted_counts, classes),
+        "is_bars": len(classes) > MOST_PIES,
+        "count": f"{pattern.n_selected if is_counted else pattern.support:,}",
+        "of": f" of {pattern.support:,} selected" if is_counted else " images",
+        "lift": "" if pattern.lift is None or not is_counted else _times(pattern.lift),
+        "q": "" if pattern.q is None else f"q {_power(pattern.q)}",
+        "wrong": "" if pattern.wrong_share is None else _percent(pattern.wrong_share),
+        "expected": "" if pattern.expected_wrong is None else _percent(pattern.expected_wrong),
+        "is_raised": pattern.is_error_raised,
+        "wrong_help": _interval(pattern),
+    }
+
+
+def _badge(pattern: PatternCard) -> str:
+    if pattern.purity is None:
+        return "unlabelled"
+    return f"{pattern.badge or 'mixed'} {_percent(pattern.purity)}"
+
+
+def _purity(pattern: PatternCard, classes: Sequence[str]) -> str:
+    if pattern.purity is None or pattern.purity_low is None or pattern.top_class is None:
+        return "No member has a label"
+    top, low = classes[pattern.top_class], _percent(pattern.purity_low)
+    return f"{_percent(pattern.purity)} of the members are {top}; at least {low} (95 % bound)"
+
+
+def _interval(pattern: PatternCard) -> str:
+    if pattern.wrong_low is None or pattern.wrong_high is None:
+        return ""
+    low, high = _percent(pattern.wrong_low), _percent(pattern.wrong_high)
+    return (
+        f"{pattern.wrong} of {pattern.labelled} predicted wrong, 95 % interval {low} to {high}; "
+        "beside it the share that its mix of classes alone would give"
+    )
+
+
+def _shares(counts: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    return [
+        {
+            "name": classes[index],
+            "n": int(counts[index]),
+            "colour": theme.class_variable(int(index), len(classes)),
+        }
+        for index in order
+        if counts[index] > 0
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _times(lift: float) -> str:
+    return f"{lift:.1f}×" if lift < 9.95 else f"{lift:.0f}×"
+
+
+def _power(q: float) -> str:
+    if q >= 0.001:
+        return f"{q:.3f}"
+    if q <= 0:
+        return "< 1e−300"
+    mantissa, exponent = f"{q:.0e}".split("e")
+    return f"{mantissa}e{MINUS}{abs(int(exponent))}"
+
+
+def header(found: Recommendation, order: str, n_selected: int) -> dict[str, str]:
+    """Return title and count of the list.
+
+    Parameters
+    ----------
+    found : Recommendation
+        What is listed.
+    order : str
+        Key of ``ORDERS``.
+    n_selected : int
+        Images selected; 0 for all.
+
+    Returns
+    -------
+    dict of str to str
+        ``title``, ``detail``, and for an empty list ``headline``, ``words`` and ``cure``.
+    """
+    titles = {
+        "selection": "Patterns over-represented in the selection",
+        "shared": "Patterns that the selected images share",
+        "image": "Patterns of this image",
+        "filters": "Patterns with the filter",
+        "distinctive": "Most distinctive patterns",
+        "general": "Patterns that cover most images",
+    }
+    kind = found.kind if found.kind in titles else order
+    few = f"{len(found)} of {found.n_found:,}"
+    detail = f"{few} with q < 0.05" if found.n_tested else few
+    result = {"title": titles[kind], "detail": detail}
+    if found.n_found > len(found) and kind != "general":
+        result["detail"] += ", near twins skipped"
+    if not len(found):
+        result |= _nothing(kind, n_selected)
+    return result
+
+
+def _nothing(kind: str, n_selected: int) -> dict[str, str]:
+    if kind in {"selection", "shared"}:
+        images = "image is" if n_selected == 1 else "images are"
+        return {
+            "headline": "No pattern is over-represented in this selection",
+            "words": f"{n_selected:,} {images} selected; 3 or more of them must share a pattern, "
+            "and more of them than by chance. Select more images, or look at all patterns.",
+            "cure": "Show distinctive patterns",
+        }
+    if kind == "filters":
+        return {
+            "headline": "No pattern holds this filter",
+            "words": "It is never the strongest of its layer in 5 images that also agree in a "
+            "neighbouring layer. Choose another filter or another path set.",
+            "cure": "Clear the filter",
+        }
+    if kind == "image":
+        return {
+            "headline": "This image is in no pattern",
+            "words": "No 4 other images share two neighbouring winners of its path. Another path "
+            "set may know some.",
+            "cure": "Show distinctive patterns",
+        }
+    return {
+        "headline": "No pattern was found",
+        "words": "No 5 images share the winners of two neighbouring layers.",
+    }
