@@ -5,28 +5,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
-from feature_store import Shards, Store
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
 from pipelines.merge import Merge
 from pipelines.packing import pack
 from pipelines.progress import bar, estimate, say
-from pipelines.project import Project
 from pipelines.results import Prediction, prediction_table, to_half
 from pipelines.runner import Run, main
 from pipelines.top import TopImages
 from vatun.capture import Capture, Capturer
 from vatun.network import Network, load_network
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pipelines.project import Project
+    from feature_store import Shards, Store
+    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -95,7 +97,9 @@ def run(run: Run) -> dict[str, str]:
         _fill(network, store, images, missing, shards, project, total=len(images.ids))
     seconds = time.perf_counter() - started
     done = sum(len(part) for _, part in missing)
-    merge = Merge(run=run, network=network, images=images, shards=shards, keys=[k for k, _ in parts])
+    merge = Merge(
+        run=run, network=network, images=images, shards=shards, keys=[k for k, _ in parts]
+    )
     weights = _weights_file(project, network)
     sha256 = _sha256(weights)
     with run.commit(device=_device_name(network), weights_sha256=sha256) as generation:
@@ -109,7 +113,9 @@ def run(run: Run) -> dict[str, str]:
             "seconds": round(seconds, 3),
             "images_per_second": round(done / seconds, 2) if done and seconds > 0 else None,
         }
-    say(f"capture: {', '.join(f'{split} accuracy {value:.2%}' for split, value in accuracy.items())}")
+    say(
+        f"capture: {', '.join(f'{split} accuracy {value:.2%}' for split, value in accuracy.items())}"
+    )
     if project.capture.activations == "all":
         run.scratch.append(shards)
     return {"weights": sha256}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.loaders import Listing, Record, encode_png, loader
-from pipelines.project import DatasetSection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.project import DatasetSection
+    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
 SIDE = 32
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

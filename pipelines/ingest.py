@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from feature_store.tables import schema
 from pipelines import digits as _digits  # noqa: F401 - registers its loader
@@ -20,10 +17,15 @@ from pipelines import tables as _tables  # noqa: F401 - registers its loaders
 from pipelines.errors import DataError
 from pipelines.loaders import Listing, Record, encode_png, find_loader
 from pipelines.progress import say, track
-from pipelines.project import DatasetSection, Project
 from pipelines.runner import Run, main
 from vatun.errors import ImageError
 from vatun.preprocess import decode_image, load_image, pixel_key
+
+if TYPE_CHECKING:
+    from pipelines.project import DatasetSection, Project
+    from numpy.typing import NDArray
+    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_BAD = 0.01
 """Largest share of images without pixels that a run accepts."""
@@ -117,7 +119,9 @@ def _rows(listing: Listing, project: Project) -> Iterator[Row]:
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: list[Future[list[Row]]] = []
         for part in _parts(listing.records, 32):
-            waiting.append(pool.submit(lambda part=part: [_decode(item, project) for item in part]))
+            waiting.append(
+                pool.submit(lambda part=part: [_decode(item, project) for item in part])
+            )
             if len(waiting) > 2 * workers:
                 yield from waiting.pop(0).result()
         for future in waiting:
@@ -199,7 +203,9 @@ def _refuse_bad(tally: Tally, total: int) -> None:
         )
         raise DataError(msg)
     if bad:
-        say(f"ingest: {bad:,} of {total:,} images cannot be used and are kept as rows with a status")
+        say(
+            f"ingest: {bad:,} of {total:,} images cannot be used and are kept as rows with a status"
+        )
 
 
 def _describe(project: Project, tally: Tally) -> dict[str, Any]:

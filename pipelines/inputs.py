@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from feature_store import Store
-from pipelines.project import Project
 from vatun.preprocess import load_image
-from vatun.specs import InputSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from feature_store import Store
+    from vatun.specs import InputSpec
+    from pipelines.project import Project
+    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.project import DatasetSection
 from vatun.errors import UnknownNameError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 
@@ -203,10 +206,15 @@ def torchvision(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 
                 image, label = data[index]
                 pixels = np.asarray(image.convert("RGB"))
                 yield Record(
-                    split=split, label=int(label), source=f"{split}/{index}", encoded=encode_png(pixels)
+                    split=split,
+                    label=int(label),
+                    source=f"{split}/{index}",
+                    encoded=encode_png(pixels),
                 )
 
-    return Listing(classes=classes, records=walk(), total=sum(len(data) for data in parts.values()))
+    return Listing(
+        classes=classes, records=walk(), total=sum(len(data) for data in parts.values())
+    )
 
 
 def _takes_train(kind: type) -> bool:

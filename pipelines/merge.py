@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from feature_store import Generation, Shards
 from feature_store.tables import schema
 from pipelines.packing import group_by_bytes, unpack
 from pipelines.progress import track
 from pipelines.results import wide_table
-from pipelines.runner import Run
 from pipelines.top import TopImages
-from vatun.network import Network
 
 if TYPE_CHECKING:
+    from vatun.network import Network
+    from feature_store import Generation, Shards
+    from numpy.typing import NDArray
+    from pipelines.runner import Run
     from feature_store.parts import TableWriter
     from pipelines.capture import Images
 
@@ -135,9 +135,7 @@ class Merge:
                 seen[split] += 1
                 right[split] += is_correct
 
-    def _write_top(
-        self, generation: Generation, top: TopImages
-    ) -> dict[int, NDArray[np.int32]]:
+    def _write_top(self, generation: Generation, top: TopImages) -> dict[int, NDArray[np.int32]]:
         shown: dict[int, NDArray[np.int32]] = {}
         widths = {layer.layer_index: layer.width for layer in self.network.layers}
         with generation.table("top_images", lineage=self.run.lineage()) as out:
@@ -176,7 +174,9 @@ class Merge:
                     stack.close()
                     outs = {
                         name: stack.enter_context(
-                            generation.table(f"activations/{name.replace('_', '/')}", lineage=lineage)
+                            generation.table(
+                                f"activations/{name.replace('_', '/')}", lineage=lineage
+                            )
                         )
                         for name in group
                     }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_store import Shards, Store
 from feature_store.tables import schema
 from pipelines.errors import StageError
 from pipelines.packing import unpack
 from pipelines.progress import say, track
 from pipelines.runner import Run, main
 from vatun.paths import balanced_winners, winners
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feature_store import Shards, Store
+    from collections.abc import Iterator
 
 BLOCK = 65_536
 """Images read at a time: one row group of the activations."""
@@ -210,7 +213,9 @@ def _layers(store: Store) -> list[Layer]:
     table = store.arrow("select layer_index, filters from layers order by layer_index")
     wide = set(store.info["capture"]["float32_layers"])
     return [
-        Layer(index=row["layer_index"], filters=row["filters"], half=row["layer_index"] not in wide)
+        Layer(
+            index=row["layer_index"], filters=row["filters"], half=row["layer_index"] not in wide
+        )
         for row in table.to_pylist()
     ]
 

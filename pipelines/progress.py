@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TYPE_CHECKING
 
 from tqdm import tqdm
 
 from pipelines.errors import StageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
 

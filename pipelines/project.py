@@ -345,7 +345,9 @@ class Project:
 
         def read(name: str, hint: Any, default: Any) -> Any:
             place = f"{path.name}: {name}"
-            return convert(data[name], hint, place=place, folder=folder) if name in data else default
+            return (
+                convert(data[name], hint, place=place, folder=folder) if name in data else default
+            )
 
         def section(name: str, kind: type[Any]) -> Any:
             table = data.get(name, {})
@@ -364,7 +366,9 @@ class Project:
             seed=read("seed", int, 0),
             plugins=plugins,
             train=section("train", TrainSection) if "train" in data else None,
-            simulate=_simulate(data.get("simulate", {}), place=f"{path.name}: simulate", folder=folder),
+            simulate=_simulate(
+                data.get("simulate", {}), place=f"{path.name}: simulate", folder=folder
+            ),
             **sections,
         )
 

@@ -166,8 +166,9 @@ def curve_order(points: Floats) -> NDArray[np.int64]:
         place += side * side * ((3 * right) ^ upper)
         # Turn the quadrant so that the curve enters and leaves it where its neighbours do.
         mirrored = ~upper & right
-        x, y = np.where(mirrored, side - 1 - (x & (side - 1)), x), np.where(
-            mirrored, side - 1 - (y & (side - 1)), y
+        x, y = (
+            np.where(mirrored, side - 1 - (x & (side - 1)), x),
+            np.where(mirrored, side - 1 - (y & (side - 1)), y),
         )
         x, y = np.where(~upper, y, x), np.where(~upper, x, y)
         side >>= 1

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from feature_store import Generation, Shards
 from feature_store.tables import schema
 from pipelines.packing import unpack
-from pipelines.project import Sweep
 from pipelines.results import Prediction
 from vatun.specs import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.project import Sweep
+    from feature_store import Generation, Shards
+    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
 ALL_SCORES = 50
 """Up to so many classes the scores of all are kept, beyond it those of the best five."""
@@ -174,7 +177,10 @@ class Responses:
         grid = np.array(sweep.grid)
         start = sweep.grid.index(find_spec(sweep.name).identity)
         parts = []
-        for direction, places in ((-1, range(start - 1, -1, -1)), (1, range(start + 1, len(grid)))):
+        for direction, places in (
+            (-1, range(start - 1, -1, -1)),
+            (1, range(start + 1, len(grid))),
+        ):
             if not places:
                 continue
             others = predicted[list(places)]
@@ -194,7 +200,9 @@ class Responses:
             "perturbation": [sweep.name] * order.size,
             "direction": np.tile(np.array([part[0] for part in parts], dtype=np.int8), count),
             "magnitude": pa.array(np.concatenate([part[1] for part in parts])[order], mask=mask),
-            "flipped_class": pa.array(np.concatenate([part[2] for part in parts])[order], mask=mask),
+            "flipped_class": pa.array(
+                np.concatenate([part[2] for part in parts])[order], mask=mask
+            ),
         }
         return pa.table(columns, schema=schema("smallest_flips"))
 

@@ -81,7 +81,9 @@ def prediction_table(
         "confidence": pa.array(prediction.confidence, mask=bad),
         "true_score": pa.array(true_score, mask=unknown),
         "margin": pa.array((best[:, 1] - best[:, 0]).astype(np.float32), mask=bad),
-        "entropy": pa.array(np.maximum(-(scores * logs).sum(axis=1), 0).astype(np.float32), mask=bad),
+        "entropy": pa.array(
+            np.maximum(-(scores * logs).sum(axis=1), 0).astype(np.float32), mask=bad
+        ),
         "loss": pa.array(np.maximum(loss, 0).astype(np.float32), mask=unknown),
         "is_correct": pa.array(prediction.predicted == labels, mask=unknown),
     }

@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,9 +24,19 @@ from pipelines.stages import STAGES
 from vatun.errors import VatunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from feature_store.writer import Generation, Shards
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "duckdb", "scikit-learn", "openTSNE", "Pillow")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+    "scikit-learn",
+    "openTSNE",
+    "Pillow",
+)
 
 
 @dataclass(kw_only=True)
@@ -99,7 +108,9 @@ class Run:
                 "data_fingerprint": digest(self.inputs["foreign"]),
                 "seed": self.project.seed,
                 "versions": _versions(),
-                "started": datetime.fromtimestamp(self.started, tz=UTC).isoformat(timespec="seconds"),
+                "started": datetime.fromtimestamp(self.started, tz=UTC).isoformat(
+                    timespec="seconds"
+                ),
                 "seconds": round(time.time() - self.started, 3),
                 **facts,
             }
@@ -136,7 +147,9 @@ def main(name: str, run: Callable[[Run], Mapping[str, str] | None]) -> None:
     run : callable
         Does the work and commits it; may return hashes of what it wrote besides tables.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{name}", description=STAGES[name].doc)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipelines.{name}", description=STAGES[name].doc
+    )
     parser.add_argument("project", type=Path, help="the project file")
     parser.add_argument("--force", action="store_true", help="run even when nothing has changed")
     arguments = parser.parse_args()

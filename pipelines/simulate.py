@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
-from feature_store import Shards, Store
 from pipelines.capture import halving, shard_size, to_device
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
 from pipelines.packing import pack
 from pipelines.progress import bar, estimate, say
-from pipelines.project import Project, Sweep
 from pipelines.responses import Responses
 from pipelines.runner import Run, main
 from vatun.attack import fgsm, fgsm_gradient
 from vatun.network import Network, load_network
 from vatun.perturb import perturb
 from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from feature_store import Shards, Store
+    from pipelines.project import Project, Sweep
+    from collections.abc import Callable, Iterator
 
 IDENTITY = "identity"
 
@@ -113,9 +115,10 @@ def choose(project: Project, store: Store) -> Subset:
     """
     ids, labels, names = usable_images(store)
     splits = np.array(names, dtype=object)
-    split = project.simulate.split or [
-        name for name in project.dataset.splits if name in set(names)
-    ][-1]
+    split = (
+        project.simulate.split
+        or [name for name in project.dataset.splits if name in set(names)][-1]
+    )
     here = np.flatnonzero(splits == split)
     if not here.size:
         known = ", ".join(dict.fromkeys(names))
@@ -148,7 +151,9 @@ def _fill(
     }
     todo = [(name, place) for name, place in ranges if missing[name]]
     evaluations = sum(
-        len(subset.ids[place]) * len(job.magnitudes) for name, place in todo for job in missing[name]
+        len(subset.ids[place]) * len(job.magnitudes)
+        for name, place in todo
+        for job in missing[name]
     )
     if not evaluations:
         return {}

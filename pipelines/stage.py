@@ -7,12 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from doit.tools import config_changed
 
 from pipelines.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Settings = Callable[[Project], Mapping[str, Any]]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from pipelines.project import Project
 from pipelines.stage import Stage, describe_files
+
+if TYPE_CHECKING:
+    from pipelines.project import Project
+    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
 
 def _ingest_settings(project: Project) -> Mapping[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
@@ -14,7 +13,10 @@ import pyarrow.csv
 from feature_store.foreign import ForeignFileError, parquet_batches, parquet_rows, parquet_schema
 from pipelines.errors import DataError
 from pipelines.loaders import Listing, Record, loader, need_path
-from pipelines.project import DatasetSection
+
+if TYPE_CHECKING:
+    from pipelines.project import DatasetSection
+    from pathlib import Path
 
 
 @loader
@@ -80,7 +82,9 @@ def table(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 - one 
             split=split, label=labels.index(value), source=str(name), file=path.parent / str(name)
         )
         for wanted in section.splits
-        for name, value, split in zip(data[columns["image"]].to_pylist(), values, splits, strict=True)
+        for name, value, split in zip(
+            data[columns["image"]].to_pylist(), values, splits, strict=True
+        )
         if split == wanted
     ]
     if not records:

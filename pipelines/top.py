@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from feature_store.tables import schema
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from collections.abc import Iterator, Mapping, Sequence
 
 KEEP = 50
 """Images kept for every filter and split."""
@@ -76,14 +79,16 @@ class TopImages:
             kept = values.shape[1]
             filters = np.repeat(np.arange(values.shape[0], dtype=np.int32), kept)
             parts.append(
-                pa.table({
-                    "layer_index": np.full(filters.size, layer, dtype=np.int16),
-                    "split": pa.array([split] * filters.size).dictionary_encode(),
-                    "filter_index": filters,
-                    "activation": values.ravel(),
-                    "image_id": np.ascontiguousarray(ids).ravel().astype(np.int32),
-                    "peak": np.ascontiguousarray(peaks).ravel().astype(np.int32),
-                })
+                pa.table(
+                    {
+                        "layer_index": np.full(filters.size, layer, dtype=np.int16),
+                        "split": pa.array([split] * filters.size).dictionary_encode(),
+                        "filter_index": filters,
+                        "activation": values.ravel(),
+                        "image_id": np.ascontiguousarray(ids).ravel().astype(np.int32),
+                        "peak": np.ascontiguousarray(peaks).ravel().astype(np.int32),
+                    }
+                )
             )
         return tuple(parts)
 
@@ -91,7 +96,10 @@ class TopImages:
         """Add the candidates that a shard has kept; shards come in the order of their ids."""
         layers = table["layer_index"].to_numpy()
         splits = table["split"].cast(pa.string()).to_numpy(zero_copy_only=False)
-        starts = [0, *(np.flatnonzero((layers[1:] != layers[:-1]) | (splits[1:] != splits[:-1])) + 1)]
+        starts = [
+            0,
+            *(np.flatnonzero((layers[1:] != layers[:-1]) | (splits[1:] != splits[:-1])) + 1),
+        ]
         columns = [table[name].to_numpy() for name in _FIELDS]
         for start, stop in zip(starts, [*starts[1:], len(layers)], strict=True):
             layer = int(layers[start])

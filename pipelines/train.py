@@ -7,8 +7,7 @@ import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +17,13 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batch, usable_images
 from pipelines.progress import bar, say
-from pipelines.project import Project, TrainSection
 from pipelines.runner import Run, main
 from vatun.builders import build
 from vatun.network import save_weights
+
+if TYPE_CHECKING:
+    from pipelines.project import Project, TrainSection
+    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,9 @@ class Trainer:
             say(f"train: going on after epoch {start}")
         data = data.to(self.device)
         steps = len(data.labels) // recipe.batch_size or 1
-        with bar(total=recipe.epochs * steps, label="train", unit="step", done=start * steps) as progress:
+        with bar(
+            total=recipe.epochs * steps, label="train", unit="step", done=start * steps
+        ) as progress:
             for epoch in range(start, recipe.epochs):
                 loss = self._epoch(module, optimiser, data, epoch, steps, progress)
                 if not math.isfinite(loss):
@@ -158,7 +162,9 @@ class Trainer:
         module.train()
         total = 0.0
         for step in range(steps):
-            picked = order[step * recipe.batch_size : (step + 1) * recipe.batch_size].to(self.device)
+            picked = order[step * recipe.batch_size : (step + 1) * recipe.batch_size].to(
+                self.device
+            )
             rate = one_cycle(
                 (epoch * steps + step) / (recipe.epochs * steps), peak=recipe.learning_rate
             )
@@ -268,12 +274,12 @@ def _read_splits(run: Run) -> dict[str, Data]:
 
 
 def _data(batch: Batch) -> Data:
-    return Data(pixels=torch.from_numpy(batch.pixels), labels=torch.from_numpy(batch.labels.copy()))
+    return Data(
+        pixels=torch.from_numpy(batch.pixels), labels=torch.from_numpy(batch.labels.copy())
+    )
 
 
-def _control(
-    trainer: Trainer, splits: dict[str, Data], checkpoint: Checkpoint
-) -> dict[str, Any]:
+def _control(trainer: Trainer, splits: dict[str, Data], checkpoint: Checkpoint) -> dict[str, Any]:
     """Train the same network on the same digits with a hue that is independent of the class."""
     project, recipe = trainer.project, trainer.recipe
     if project.dataset.source != "digits":
@@ -282,7 +288,9 @@ def _control(
     module = trainer.fit(fair, checkpoint)
     accuracy = {recipe.split: trainer.accuracy(module, fair)}
     accuracy |= {
-        name: trainer.accuracy(module, data) for name, data in splits.items() if name != recipe.split
+        name: trainer.accuracy(module, data)
+        for name, data in splits.items()
+        if name != recipe.split
     }
     say(f"train: the control, trained without the bias: {_spelled(accuracy)}")
     return {"bias": 1 / 10, "accuracy_by_split": accuracy}
@@ -292,7 +300,9 @@ def _fair_digits(project: Project) -> Data:
     from pipelines.digits import HUES, digits
     from vatun.preprocess import load_image
 
-    section = dataclasses.replace(project.dataset, bias=1 / HUES, splits=("train",), reference_split=None)
+    section = dataclasses.replace(
+        project.dataset, bias=1 / HUES, splits=("train",), reference_split=None
+    )
     records = list(digits(section, project.seed).records)
     images = [load_image(record.encoded or b"", project.input_spec) for record in records]
     labels = [record.label for record in records if record.label is not None]

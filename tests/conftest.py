@@ -1,0 +1,121 @@
+"""Stores that every part of the tests may read; built once a session by the real stages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from feature_store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-accept", action="store_true", help="also run what takes minutes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--run-accept") or "accept" in (config.getoption("-m") or ""):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: `make accept` runs it")
+    for item in items:
+        if "accept" in item.keywords:
+            item.add_marker(skip)
+
+
+def build(project: Path, *stages: str) -> None:
+    """Run stages of a project file (all without names) in a process of their own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    command = [sys.executable, str(ROOT / "tests" / "build_store.py"), str(project), *stages]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def digits_path(tmp_path_factory) -> Path:
+    """Return the folder of the demo's store: the real project, with a smaller simulation."""
+    folder = tmp_path_factory.mktemp("digits") / "projects"
+    folder.mkdir()
+    text = (ROOT / "projects" / "digits.toml").read_text()
+    text = text.replace("control = true", "control = false")
+    text = text.replace("[simulate]", "[simulate]\nimages_per_class = 10")
+    project = folder / "digits.toml"
+    project.write_text(text)
+    build(project)
+    return folder.parent / "stores" / "digits"
+
+
+@pytest.fixture(scope="session")
+def digits_store(digits_path):
+    """Return an open reader of the demo's store."""
+    with Store.open(digits_path) as store:
+        yield store
+
+
+def draw_images(folder: Path, *, count: int, side: int = 32, classes=("red", "green", "blue")) -> Path:
+    """Write PNG images in class folders: noise around the colour of the class."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        label = index % len(classes)
+        pixels = generator.integers(0, 90, (side, side, 3))
+        pixels[..., label % 3] += 120
+        target = folder / classes[label] / f"{index:04d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(target)
+    return folder
+
+
+TINY = """
+seed = 3
+[dataset]
+source = "image_folder"
+path = "../data"
+splits = ["all"]
+[model]
+builder = "small_vgg"
+[preprocess]
+resize = 32
+[embed]
+projections = ["pca"]
+[simulate]
+perturbations = ["horizontal_flip", {name = "brightness", grid = [0.6, 1.0, 1.4]}]
+[mine]
+min_images = 4
+"""
+
+
+@pytest.fixture
+def tiny_project(tmp_path) -> Path:
+    """Return a project file of 60 images in 3 classes and a random network, nothing built yet."""
+    draw_images(tmp_path / "data", count=60)
+    project = tmp_path / "projects" / "tiny.toml"
+    project.parent.mkdir()
+    project.write_text(TINY)
+    return project
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory) -> Path:
+    """Return the folder of the complete store of the project of ``tiny_project``."""
+    folder = tmp_path_factory.mktemp("tiny")
+    draw_images(folder / "data", count=60)
+    project = folder / "projects" / "tiny.toml"
+    project.parent.mkdir()
+    project.write_text(TINY)
+    build(project)
+    return folder / "stores" / "tiny"
+
+
+@pytest.fixture
+def tiny_store(tiny_path):
+    """Return an open reader of the store of 60 images."""
+    with Store.open(tiny_path) as store:
+        yield store
