@@ -17,7 +17,7 @@ from feature_store.errors import (
 from feature_store.shards import Shards
 from feature_store.store import Store
 from feature_store.tables import SCHEMA_VERSION, TABLES
-from feature_store.verify import Problem
+from feature_store.verify import Problem, verify_store
 from feature_store.writer import Generation, StoreWriter
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "StoreWriter",
     "TableMissingError",
     "UnknownTableError",
+    "verify_store",
 ]

@@ -42,7 +42,13 @@ def conform(name: str, table: Table, rows: pa.Table, schema: pa.Schema | None = 
     expected = schema or _expected(name, table, rows)
     _refuse_unknown(name, expected, rows)
     given = set(rows.column_names)
-    columns = [_column(name, field, rows, given) for field in expected]
+    optional = {column.name for column in table.columns if column.nullable and not column.digits}
+    columns = [
+        pa.nulls(rows.num_rows, field.type)
+        if field.name in optional and field.name not in given
+        else _column(name, field, rows, given)
+        for field in expected
+    ]
     return pa.Table.from_arrays(columns, schema=expected)
 
 
@@ -92,8 +98,6 @@ def _column(
     name: str, field: pa.Field, rows: pa.Table, given: set[str]
 ) -> pa.ChunkedArray | pa.Array:
     if field.name not in given:
-        if field.nullable:
-            return pa.nulls(rows.num_rows, field.type)
         msg = f"table {name!r}: column {field.name!r} is missing"
         raise SchemaError(msg)
     column = rows.column(field.name)

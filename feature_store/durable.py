@@ -11,12 +11,13 @@ import hashlib
 import io
 import os
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import DiskFullError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -41,8 +42,9 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    with _room_for(folder):
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 class DurableFile(io.RawIOBase):
@@ -63,7 +65,9 @@ class DurableFile(io.RawIOBase):
         self._hash = hashlib.sha256()
         self._temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
         make_folder(path.parent)
-        self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with _room_for(path):
+            self._descriptor = os.open(self._temporary, flags, 0o644)
 
     @property
     def sha256(self) -> str:
@@ -87,8 +91,9 @@ class DurableFile(io.RawIOBase):
         if self._descriptor < 0:
             return len(view)
         rest = view
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        with _room_for(self.path, len(view)):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
         self._hash.update(view)
         self.bytes += len(view)
         return len(view)
@@ -110,7 +115,6 @@ class DurableFile(io.RawIOBase):
             self.publish()
         else:
             self.discard()
-            raise_if_full(error, self.path)
 
     def publish(self) -> None:
         """Synchronise the file, give it its name, synchronise the folder.
@@ -121,13 +125,13 @@ class DurableFile(io.RawIOBase):
             When the system refuses; the temporary file is removed.
         """
         try:
-            os.fsync(self._descriptor)
-            self._close_descriptor()
-            os.replace(self._temporary, self.path)  # noqa: PTH105 - one name for the fault tests
-            sync_folder(self.path.parent)
-        except OSError as error:
+            with _room_for(self.path, self.bytes):
+                os.fsync(self._descriptor)
+                self._close_descriptor()
+                os.replace(self._temporary, self.path)  # noqa: PTH105 - what the tests fail
+                sync_folder(self.path.parent)
+        except OSError:
             self.discard()
-            raise_if_full(error, self.path)
             raise
 
     def discard(self) -> None:
@@ -147,26 +151,24 @@ class DurableFile(io.RawIOBase):
             os.close(descriptor)
 
 
-def raise_if_full(error: BaseException, path: Path, needed: int | None = None) -> None:
-    """Turn "no space left" into a message with the bytes needed and free.
-
-    Raises
-    ------
-    DiskFullError
-        When ``error`` means that the disk, the quota or the file size limit is reached.
-    """
-    if isinstance(error, DiskFullError):
-        return
-    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
-        return
-    folder = next(parent for parent in path.parents if parent.is_dir())
-    free = shutil.disk_usage(folder).free
-    need = f"{needed:,} bytes are needed" if needed else "the rest of this file is needed"
-    msg = (
-        f"no room for {path}: {need}, {free:,} bytes are free ({os.strerror(error.errno)}); "
-        "free some space and run the same command again, finished shards are kept"
-    )
-    raise DiskFullError(error.errno, msg) from error
+@contextmanager
+def _room_for(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn "no space left" into a message with the bytes needed and free."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        free = shutil.disk_usage(folder).free
+        msg = (
+            f"no room for {path}: {needed:,} more bytes are needed, {free:,} bytes are free "
+            f"({os.strerror(error.errno)}); free some space and run the same command again, "
+            "what is finished is kept"
+        )
+        raise DiskFullError(error.errno, msg) from error
 
 
 def write_bytes(path: Path, data: bytes) -> str:

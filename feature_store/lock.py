@@ -6,12 +6,13 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import filelock
 
-from feature_store.durable import make_folder
+from feature_store.durable import TEMPORARY, make_folder
 from feature_store.errors import StoreBusyError
 
 if TYPE_CHECKING:
@@ -70,13 +71,16 @@ class WriterLock:
             "stage": stage,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        beside = self._holder.with_name(f".lock.json.tmp-{os.getpid()}")
-        beside.write_text(json.dumps(holder), encoding="utf-8")
-        beside.replace(self._holder)
+        beside = self._holder.with_name(f".lock.json{TEMPORARY}{os.getpid()}")
+        # Only a courtesy to other writers: a full disk must not stop the work here.
+        with suppress(OSError):
+            beside.write_text(json.dumps(holder), encoding="utf-8")
+            beside.replace(self._holder)
 
     def release(self) -> None:
         """Give the lock back."""
-        self._holder.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._holder.unlink(missing_ok=True)
         self._lock.release()
 
     def describe_holder(self) -> str:

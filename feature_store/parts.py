@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.conform import SortCheck, conform
-from feature_store.durable import DurableFile, raise_if_full, remove_files
+from feature_store.durable import DurableFile, remove_files
 from feature_store.errors import SchemaError
 from feature_store.fingerprint import update_hash
 from feature_store.manifest import Part, TableEntry
@@ -175,11 +175,7 @@ class TableWriter:
         self._pending_rows = rest.num_rows
         parquet = self._parquet or self._open_part()
         update_hash(self._content, group)
-        try:
-            parquet.write_table(group, row_group_size=count)
-        except OSError as error:
-            raise_if_full(error, self._root / self._folder, needed=group.nbytes)
-            raise
+        parquet.write_table(group, row_group_size=count)
         self._part_rows += count
 
     def _open_part(self) -> pq.ParquetWriter:
@@ -200,13 +196,9 @@ class TableWriter:
         if self._parquet is None or self._file is None:
             return
         file = self._file
-        try:
-            self._parquet.close()
-            self._parquet = None
-            file.publish()
-        except OSError as error:
-            raise_if_full(error, file.path)
-            raise
+        self._parquet.close()
+        self._parquet = None
+        file.publish()
         path = file.path.relative_to(self._root).as_posix()
         self._parts.append(Part(path, file.bytes, file.sha256, self._part_rows))
         self._file = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_store.durable import DurableFile, raise_if_full, write_bytes
+from feature_store.durable import DurableFile, write_bytes
 from feature_store.errors import StoreCorruptError, StoreError
 
 if TYPE_CHECKING:
@@ -142,18 +142,14 @@ def open_shards(root: Path, stage: str, fingerprint: str) -> Shards:
 def _write(path: Path, table: pa.Table) -> dict[str, Any]:
     half = [field.name for field in table.schema if pa.types.is_float16(field.type)]
     with DurableFile(path) as file:
-        try:
-            pq.write_table(
-                table,
-                file,
-                compression="zstd",
-                compression_level=1,
-                write_page_checksum=True,
-                use_dictionary=[name for name in table.column_names if name not in half],
-            )
-        except OSError as error:
-            raise_if_full(error, path, needed=table.nbytes)
-            raise
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            compression_level=1,
+            write_page_checksum=True,
+            use_dictionary=[name for name in table.column_names if name not in half],
+        )
     return {"bytes": file.bytes, "sha256": file.sha256}
 
 

@@ -6,8 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_store.errors import StoreError
-from feature_store.manifest import MANIFEST, generation_folder, load_manifest, read_current
+from feature_store.errors import StoreCorruptError, StoreError
+from feature_store.manifest import (
+    CURRENT,
+    MANIFEST,
+    generation_folder,
+    load_manifest,
+    read_current,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +41,42 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+def verify_store(
+    root: Path, *, progress: Callable[[int, int], None] | None = None
+) -> list[Problem]:
+    """Check the current generation of a store that may be too damaged to be opened.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    progress : callable or None
+        Called with the bytes done and the bytes in all.
+
+    Returns
+    -------
+    list of Problem
+        Empty when all is well. A damaged `CURRENT` or manifest is the only problem named, because
+        what else belongs to the store is then unknown.
+
+    Raises
+    ------
+    StoreNotFoundError
+        When nothing was committed there.
+    StoreVersionError
+        When a newer major version wrote it.
+    """
+    root = root.resolve()
+    path = CURRENT
+    try:
+        number, sha256 = read_current(root)
+        path = f"{generation_folder(number)}/{MANIFEST}"
+        manifest = load_manifest(root / path, sha256)
+    except StoreCorruptError as error:
+        return [Problem(path, str(error))]
+    return verify_generation(root, manifest, progress=progress)
 
 
 def verify_generation(
@@ -74,7 +116,7 @@ def _verify_heads(root: Path, manifest: Manifest) -> list[Problem]:
     try:
         number, sha256 = read_current(root)
     except StoreError as error:
-        return [Problem("CURRENT", str(error))]
+        return [Problem(CURRENT, str(error))]
     if number != manifest.generation:
         # A newer generation was committed meanwhile; it has its own manifest hash.
         return []
@@ -87,6 +129,7 @@ def _verify_heads(root: Path, manifest: Manifest) -> list[Problem]:
 
 
 def _wrong(root: Path, part: Part) -> str | None:
+    """Say what is wrong with a file, or nothing."""
     digest = hashlib.sha256()
     size = 0
     try:
