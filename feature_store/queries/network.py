@@ -201,6 +201,7 @@ class ActivationReference:
     ) -> None:
         self.statistic = statistic
         self._thresholds: list[NDArray[np.float32]] = []
+        self._stored: list[type[np.floating]] = []
         ids = store.arrow(f'SELECT image_id FROM "{_table(store, statistic, 0)}"')["image_id"]
         self.total = len(ids)
         self.n = min(images, self.total)
@@ -217,6 +218,7 @@ class ActivationReference:
             )
             values = np.stack([numbers(column, np.float32) for column in rows.columns])
             self._thresholds.append(_thresholds(values))
+            self._stored.append(_stored_type(values))
 
     def percentiles(self, activations: Sequence[NDArray[np.floating]]) -> list[NDArray[np.uint8]]:
         """Place activations among those of the reference.
@@ -236,14 +238,28 @@ class ActivationReference:
         ValueError
             When the number of layers or filters is another.
         """
-        pairs = zip(activations, self._thresholds, strict=True)
+        given = [np.asarray(values) for values in activations]
+        widths = [len(edges) for edges in self._thresholds]
+        if [values.shape for values in given] != [(width,) for width in widths]:
+            msg = f"activations of layers with {widths} filters are needed"
+            raise ValueError(msg)
+        # Rounded as the store does, so that a stored activation ties with itself.
+        with np.errstate(over="ignore"):
+            rounded = [
+                values.astype(stored).astype(np.float32)
+                for values, stored in zip(given, self._stored, strict=True)
+            ]
         return [
-            # As the store keeps them, so that a stored activation ties with itself.
-            (edges < np.asarray(values).astype(np.float16).astype(np.float32)[:, None])
-            .sum(axis=1)
-            .astype(np.uint8)
-            for values, edges in pairs
+            (edges < values[:, None]).sum(axis=1).astype(np.uint8)
+            for values, edges in zip(rounded, self._thresholds, strict=True)
         ]
+
+
+def _stored_type(values: NDArray[np.float32]) -> type[np.floating]:
+    """Return float16 where every value is one: DuckDB answers float32 for both."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return np.float16 if np.array_equal(half, values, equal_nan=True) else np.float32
 
 
 def _thresholds(values: NDArray[np.float32]) -> NDArray[np.float32]:
