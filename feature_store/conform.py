@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feature_store.errors import SchemaError
 
 if TYPE_CHECKING:
-    from feature_store.tables import Column, Table
+    from feature_store.declare import Column, Table
 
 
 def conform(name: str, table: Table, rows: pa.Table, schema: pa.Schema | None = None) -> pa.Table:

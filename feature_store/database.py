@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
+import uuid
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ class Database:
     def __init__(self, views: Mapping[str, str], files: Sequence[str]) -> None:
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
-        spill = Path(tempfile.gettempdir()) / "vatun-duckdb"
+        # DuckDB makes it when a query needs it and removes it at the end; two databases in one
+        # folder would overwrite each other's pages.
+        spill = Path(tempfile.gettempdir()) / f"vatun-duckdb-{uuid.uuid4().hex}"
         self._connection: duckdb.DuckDBPyConnection | None = duckdb.connect(
             ":memory:",
             config={

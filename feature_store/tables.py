@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from feature_store.declare import Column, Table
 from feature_store.errors import UnknownTableError
 
 if TYPE_CHECKING:
@@ -17,157 +16,53 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.0"
 """Version of everything declared here; a reader refuses a newer major and fills an older minor."""
 
-ROWS = 65_536
-"""Rows of a Parquet row group: the footer of a wide file costs by row group and column."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column, or a numbered family of columns (``digits`` > 0).
-
-    Parameters
-    ----------
-    name : str
-        Name, or for a family the prefix before the number.
-    type : pyarrow.DataType
-        Type on disk.
-    note : str
-        What it holds, with its unit.
-    low, high : float or None
-        Limits of the values, inclusive.
-    nullable : bool
-        Whether a row may lack it.
-    digits : int
-        Least number of digits of a family's numbers; 0 for a single column.
-    alternatives : tuple of pyarrow.DataType
-        Other types that are accepted, all columns of a family alike.
-    since : str
-        Schema version that brought it.
-    default : object
-        What a reader sees in stores older than ``since``.
-    """
-
-    name: str
-    type: pa.DataType
-    note: str
-    low: float | None = None
-    high: float | None = None
-    nullable: bool = False
-    digits: int = 0
-    alternatives: tuple[pa.DataType, ...] = ()
-    since: str = "1.0"
-    default: Any = None
-
-    def names(self, width: int) -> tuple[str, ...]:
-        """Return the column names; ``width`` counts the members of a family."""
-        if not self.digits:
-            return (self.name,)
-        return tuple(f"{self.name}{index:0{self.digits}d}" for index in range(width))
-
-    def fields(self, width: int, data_type: pa.DataType | None = None) -> list[pa.Field]:
-        """Return the Arrow fields, with note and limits as metadata."""
-        metadata = {"note": self.note}
-        if self.low is not None:
-            metadata["low"] = f"{self.low:g}"
-        if self.high is not None:
-            metadata["high"] = f"{self.high:g}"
-        return [
-            pa.field(name, data_type or self.type, self.nullable, metadata)
-            for name in self.names(width)
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """One table, or a family of tables whose names hold ``<placeholders>``.
-
-    Parameters
-    ----------
-    name : str
-        Name in the manifest; a placeholder stands for one part of the path.
-    stage : str
-        Stage that writes it.
-    note : str
-        What one row is.
-    columns : tuple of Column
-        In order; at most one family, and it is the last.
-    sort : tuple of str
-        Columns by which rows ascend (``-name`` descends); strings by their bytes.
-    unique : bool
-        Whether the sort key identifies a row.
-    rows : int
-        Rows of a Parquet row group.
-    part_by : str or None
-        Column each of whose values has a part file of its own.
-    """
-
-    name: str
-    stage: str
-    note: str
-    columns: tuple[Column, ...]
-    sort: tuple[str, ...] = ()
-    unique: bool = False
-    rows: int = ROWS
-    part_by: str | None = None
-
-    @property
-    def family(self) -> Column | None:
-        """The numbered family of columns, where the table is wide."""
-        last = self.columns[-1]
-        return last if last.digits else None
-
-    def schema(self, width: int = 0, data_type: pa.DataType | None = None) -> pa.Schema:
-        """Return the Arrow schema.
-
-        Parameters
-        ----------
-        width : int
-            Number of classes, filters, layers or dimensions of a wide table.
-        data_type : pyarrow.DataType or None
-            Type of the wide columns where it is not the declared one (float32 for a layer whose
-            activations overflow float16).
-
-        Returns
-        -------
-        pyarrow.Schema
-            Fields carry note and limits as metadata.
-        """
-        fields: list[pa.Field] = []
-        for column in self.columns:
-            fields += column.fields(width, data_type if column.digits else None)
-        return pa.schema(fields)
-
-    def matches(self, name: str) -> bool:
-        """Whether ``name`` is this table or a member of this family."""
-        pattern = re.sub(r"<\w+>", "[a-z0-9_]+", self.name)
-        return re.fullmatch(pattern, name) is not None
-
 
 _I8, _I16, _I32 = pa.int8(), pa.int16(), pa.int32()
 _F16, _F32, _F64 = pa.float16(), pa.float32(), pa.float64()
 _TEXT = pa.string()
 
 
+def _column(
+    name: str,
+    data_type: pa.DataType,
+    note: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    nullable: bool = False,
+    digits: int = 0,
+    alternatives: tuple[pa.DataType, ...] = (),
+) -> Column:
+    return Column(
+        name=name,
+        type=data_type,
+        note=note,
+        low=low,
+        high=high,
+        nullable=nullable,
+        digits=digits,
+        alternatives=alternatives,
+    )
+
+
 def _score(name: str, note: str, *, nullable: bool = True) -> Column:
-    return Column(name=name, type=_F32, note=note, low=0, high=1, nullable=nullable)
+    return _column(name, _F32, note, low=0, high=1, nullable=nullable)
 
 
 def _class(name: str, note: str, *, nullable: bool = False) -> Column:
-    return Column(name=name, type=_I16, note=note, low=0, nullable=nullable)
+    return _column(name, _I16, note, low=0, nullable=nullable)
 
 
-_IMAGE = Column(name="image_id", type=_I32, note="image, dense from 0 within the store", low=0)
-_LAYER = Column(name="layer_index", type=_I16, note="layer, by first firing", low=0)
-_FILTER = Column(name="filter_index", type=_I32, note="filter within its layer", low=0)
-_SPLIT = Column(name="split", type=_TEXT, note="part of the data set, such as train or test")
-_CHANGE = Column(name="perturbation", type=_TEXT, note="registered name of the change")
-_MAGNITUDE = Column(name="magnitude", type=_F64, note="in the unit of the perturbation")
-_PATTERN = Column(name="pattern_id", type=_I32, note="pattern, its row in `patterns`", low=0)
-_FIRST = Column(name="first_layer", type=_I16, note="layer of the first item", low=0)
-_SUPPORT = Column(name="support", type=_I32, note="images that have the pattern", low=1)
-_RANK_SCORE = Column(
-    name="rank_score", type=_F32, note="purity bound x log2 support x sqrt length", low=0
-)
+_IMAGE = _column("image_id", _I32, "image, dense from 0 within the store", low=0)
+_LAYER = _column("layer_index", _I16, "layer, by first firing", low=0)
+_FILTER = _column("filter_index", _I32, "filter within its layer", low=0)
+_SPLIT = _column("split", _TEXT, "part of the data set, such as train or test")
+_CHANGE = _column("perturbation", _TEXT, "registered name of the change")
+_MAGNITUDE = _column("magnitude", _F64, "in the unit of the perturbation")
+_PATTERN = _column("pattern_id", _I32, "pattern, its row in `patterns`", low=0)
+_FIRST = _column("first_layer", _I16, "layer of the first item", low=0)
+_SUPPORT = _column("support", _I32, "images that have the pattern", low=1)
+_RANK_SCORE = _column("rank_score", _F32, "purity bound x log2 support x sqrt length", low=0)
 
 _ACTIVATION = "spatial statistic after the activation function, no unit"
 
@@ -178,7 +73,7 @@ _DECLARED = (
         note="One class of the classifier.",
         columns=(
             _class("class_index", "index of the network's output"),
-            Column(name="class_name", type=_TEXT, note="as the data set has it, not escaped"),
+            _column("class_name", _TEXT, "as the data set has it, not escaped"),
         ),
         sort=("class_index",),
         unique=True,
@@ -189,25 +84,25 @@ _DECLARED = (
         note="One image, readable or not.",
         columns=(
             _IMAGE,
-            Column(
-                name="image_key",
-                type=_TEXT,
-                note="sha256 of the decoded RGB pixels before any resize",
+            _column(
+                "image_key",
+                _TEXT,
+                "sha256 of the decoded RGB pixels before any resize",
                 nullable=True,
             ),
             _SPLIT,
             _class("true_class", "label; null when there is none", nullable=True),
-            Column(name="source", type=_TEXT, note="where it came from: file or row"),
-            Column(name="width", type=_I32, note="pixels", low=1, nullable=True),
-            Column(name="height", type=_I32, note="pixels", low=1, nullable=True),
-            Column(
-                name="encoded",
-                type=pa.binary(),
-                note="image file; null when only the path is kept",
+            _column("source", _TEXT, "where it came from: file or row"),
+            _column("width", _I32, "pixels", low=1, nullable=True),
+            _column("height", _I32, "pixels", low=1, nullable=True),
+            _column(
+                "encoded",
+                pa.binary(),
+                "image file; null when only the path is kept",
                 nullable=True,
             ),
-            Column(name="status", type=_TEXT, note="ok, missing, undecodable or too_large"),
-            Column(name="message", type=_TEXT, note="what is wrong with it", nullable=True),
+            _column("status", _TEXT, "ok, missing, undecodable or too_large"),
+            _column("message", _TEXT, "what is wrong with it", nullable=True),
         ),
         sort=("image_id",),
         unique=True,
@@ -220,15 +115,15 @@ _DECLARED = (
         note="One captured layer.",
         columns=(
             _LAYER,
-            Column(name="layer_name", type=_TEXT, note="path in named_modules()"),
-            Column(name="kind", type=_TEXT, note="conv or linear"),
-            Column(name="filters", type=_I32, note="number of filters", low=1),
-            Column(name="height", type=_I32, note="rows of its map; 1 when linear", low=1),
-            Column(name="width", type=_I32, note="columns of its map; 1 when linear", low=1),
-            Column(name="site", type=_TEXT, note="post_activation, post_norm or output"),
-            Column(name="receptive_field", type=_I32, note="input pixels", low=1, nullable=True),
-            Column(name="stride", type=_I32, note="input pixels", low=1, nullable=True),
-            Column(name="block", type=_TEXT, note="block of the network", nullable=True),
+            _column("layer_name", _TEXT, "path in named_modules()"),
+            _column("kind", _TEXT, "conv or linear"),
+            _column("filters", _I32, "number of filters", low=1),
+            _column("height", _I32, "rows of its map; 1 when linear", low=1),
+            _column("width", _I32, "columns of its map; 1 when linear", low=1),
+            _column("site", _TEXT, "post_activation, post_norm or output"),
+            _column("receptive_field", _I32, "input pixels", low=1, nullable=True),
+            _column("stride", _I32, "input pixels", low=1, nullable=True),
+            _column("block", _TEXT, "block of the network", nullable=True),
         ),
         sort=("layer_index",),
         unique=True,
@@ -239,17 +134,17 @@ _DECLARED = (
         note="What the network says about one image.",
         columns=(
             _IMAGE,
-            Column(name="status", type=_TEXT, note="ok or not_finite"),
+            _column("status", _TEXT, "ok or not_finite"),
             _class("predicted_class", "class of the highest score", nullable=True),
             _score("confidence", "softmax score of the predicted class"),
             _score("true_score", "softmax score of the true class"),
             _score("margin", "best score minus the second best"),
-            Column(name="entropy", type=_F32, note="of the scores, nats", low=0, nullable=True),
-            Column(name="loss", type=_F32, note="cross-entropy, nats", low=0, nullable=True),
-            Column(
-                name="is_correct",
-                type=pa.bool_(),
-                note="predicted is true class; null without a label",
+            _column("entropy", _F32, "of the scores, nats", low=0, nullable=True),
+            _column("loss", _F32, "cross-entropy, nats", low=0, nullable=True),
+            _column(
+                "is_correct",
+                pa.bool_(),
+                "predicted is true class; null without a label",
                 nullable=True,
             ),
         ),
@@ -262,14 +157,8 @@ _DECLARED = (
         note="Softmax scores of one image.",
         columns=(
             _IMAGE,
-            Column(
-                name="c",
-                type=_F32,
-                note="softmax score of the class",
-                low=0,
-                high=1,
-                digits=4,
-                nullable=True,
+            _column(
+                "c", _F32, "softmax score of the class", low=0, high=1, digits=4, nullable=True
             ),
         ),
         sort=("image_id",),
@@ -281,14 +170,7 @@ _DECLARED = (
         note="Activations of one layer for one image; the statistic is max or mean over space.",
         columns=(
             _IMAGE,
-            Column(
-                name="f",
-                type=_F16,
-                note=_ACTIVATION,
-                digits=4,
-                alternatives=(_F32,),
-                nullable=True,
-            ),
+            _column("f", _F16, _ACTIVATION, digits=4, alternatives=(_F32,), nullable=True),
         ),
         sort=("image_id",),
         unique=True,
@@ -301,11 +183,11 @@ _DECLARED = (
             _LAYER,
             _FILTER,
             _SPLIT,
-            Column(name="rank", type=_I16, note="1 is the strongest", low=1, high=50),
+            _column("rank", _I16, "1 is the strongest", low=1, high=50),
             _IMAGE,
-            Column(name="activation", type=_F32, note="spatial maximum, no unit"),
-            Column(name="peak_row", type=_I32, note="row of the map that fires", low=0),
-            Column(name="peak_column", type=_I32, note="column of the map that fires", low=0),
+            _column("activation", _F32, "spatial maximum, no unit"),
+            _column("peak_row", _I32, "row of the map that fires", low=0),
+            _column("peak_column", _I32, "column of the map that fires", low=0),
         ),
         sort=("layer_index", "filter_index", "split", "rank"),
         unique=True,
@@ -316,13 +198,8 @@ _DECLARED = (
         note="Input of the last linear layer for one image.",
         columns=(
             _IMAGE,
-            Column(
-                name="e",
-                type=_F16,
-                note="hidden feature, no unit",
-                digits=4,
-                alternatives=(_F32,),
-                nullable=True,
+            _column(
+                "e", _F16, "hidden feature, no unit", digits=4, alternatives=(_F32,), nullable=True
             ),
         ),
         sort=("image_id",),
@@ -335,11 +212,11 @@ _DECLARED = (
         columns=(
             _LAYER,
             _FILTER,
-            Column(name="statistic", type=_TEXT, note="max or mean"),
-            Column(name="mean", type=_F64, note="of the activation, no unit"),
-            Column(name="standard_deviation", type=_F64, note="of the activation", low=0),
-            Column(name="minimum", type=_F32, note="of the activation"),
-            Column(name="maximum", type=_F32, note="of the activation"),
+            _column("statistic", _TEXT, "max or mean"),
+            _column("mean", _F64, "of the activation, no unit"),
+            _column("standard_deviation", _F64, "of the activation", low=0),
+            _column("minimum", _F32, "of the activation"),
+            _column("maximum", _F32, "of the activation"),
         ),
         sort=("layer_index", "filter_index", "statistic"),
         unique=True,
@@ -350,10 +227,10 @@ _DECLARED = (
         note="Winning filter of every layer for one image.",
         columns=(
             _IMAGE,
-            Column(
-                name="layer_",
-                type=_I32,
-                note="filter_index of the winner; -1 when the layer is all zero",
+            _column(
+                "layer_",
+                _I32,
+                "filter_index of the winner; -1 when the layer is all zero",
                 low=-1,
                 digits=3,
             ),
@@ -367,10 +244,10 @@ _DECLARED = (
         stage="embed",
         note="Place of one image on a map; rows of a map follow a space-filling curve.",
         columns=(
-            Column(name="projection", type=_TEXT, note="name of the map"),
+            _column("projection", _TEXT, "name of the map"),
             _IMAGE,
-            Column(name="x", type=_F32, note="no unit"),
-            Column(name="y", type=_F32, note="no unit"),
+            _column("x", _F32, "no unit"),
+            _column("y", _F32, "no unit"),
         ),
         sort=("projection",),
     ),
@@ -386,21 +263,19 @@ _DECLARED = (
             _score("confidence", "softmax score of the predicted class"),
             _score("true_score", "softmax score of the true class"),
             _score("original_score", "score, now, of the class predicted without a change"),
-            Column(
-                name="scores",
-                type=pa.list_(_F32),
-                note="softmax scores of all classes, where there are at most 50",
+            _column(
+                "scores",
+                pa.list_(_F32),
+                "softmax scores of all classes, where there are at most 50",
                 nullable=True,
             ),
-            Column(
-                name="top_classes",
-                type=pa.list_(_I16),
-                note="the 5 classes of highest score, where there are more than 50",
+            _column(
+                "top_classes",
+                pa.list_(_I16),
+                "the 5 classes of highest score, where there are more than 50",
                 nullable=True,
             ),
-            Column(
-                name="top_scores", type=pa.list_(_F32), note="their softmax scores", nullable=True
-            ),
+            _column("top_scores", pa.list_(_F32), "their softmax scores", nullable=True),
         ),
         sort=("perturbation", "magnitude", "image_id"),
         unique=True,
@@ -412,11 +287,11 @@ _DECLARED = (
         columns=(
             _IMAGE,
             _CHANGE,
-            Column(name="direction", type=_I8, note="-1 or +1", low=-1, high=1),
-            Column(
-                name="magnitude",
-                type=_F64,
-                note="in the unit of the perturbation; null when none on the grid",
+            _column("direction", _I8, "-1 or +1", low=-1, high=1),
+            _column(
+                "magnitude",
+                _F64,
+                "in the unit of the perturbation; null when none on the grid",
                 nullable=True,
             ),
             _class("flipped_class", "class predicted there", nullable=True),
@@ -433,22 +308,18 @@ _DECLARED = (
             _CHANGE,
             _MAGNITUDE,
             _class("output_class", "class whose score is averaged"),
-            Column(name="n", type=_I32, note="images", low=0),
-            Column(
-                name="accuracy",
-                type=_F32,
-                note="share of the images predicted as their true class",
+            _column("n", _I32, "images", low=0),
+            _column(
+                "accuracy",
+                _F32,
+                "share of the images predicted as their true class",
                 low=0,
                 high=1,
                 nullable=True,
             ),
             _score("mean_score", "mean softmax score"),
-            Column(
-                name="standard_deviation",
-                type=_F32,
-                note="of the score over the images",
-                low=0,
-                nullable=True,
+            _column(
+                "standard_deviation", _F32, "of the score over the images", low=0, nullable=True
             ),
         ),
         sort=("perturbation", "true_class", "magnitude", "output_class"),
@@ -460,8 +331,8 @@ _DECLARED = (
         columns=(
             _CHANGE,
             _MAGNITUDE,
-            Column(name="bin", type=_I16, note="from the lowest confidence", low=0),
-            Column(name="n", type=_I32, note="images", low=0),
+            _column("bin", _I16, "from the lowest confidence", low=0),
+            _column("n", _I32, "images", low=0),
             _score("mean_confidence", "mean softmax score of the predicted class"),
             _score("accuracy", "share predicted right"),
         ),
@@ -473,84 +344,76 @@ _DECLARED = (
         columns=(
             _PATTERN,
             _FIRST,
-            Column(name="last_layer", type=_I16, note="layer of the last item", low=0),
-            Column(name="lo", type=_I32, note="first position of its members", low=0),
-            Column(name="hi", type=_I32, note="position after its last member", low=1),
+            _column("last_layer", _I16, "layer of the last item", low=0),
+            _column("lo", _I32, "first position of its members", low=0),
+            _column("hi", _I32, "position after its last member", low=1),
             _SUPPORT,
-            Column(name="items", type=pa.list_(_I32), note="filter_index of each layer"),
-            Column(
-                name="class_counts",
-                type=pa.list_(_I32),
-                note="members by true class; null above 50 classes",
+            _column("items", pa.list_(_I32), "filter_index of each layer"),
+            _column(
+                "class_counts",
+                pa.list_(_I32),
+                "members by true class; null above 50 classes",
                 nullable=True,
             ),
-            Column(
-                name="predicted_counts",
-                type=pa.list_(_I32),
-                note="members by predicted class; null above 50 classes",
+            _column(
+                "predicted_counts",
+                pa.list_(_I32),
+                "members by predicted class; null above 50 classes",
                 nullable=True,
             ),
             _class("top_class", "commonest true class of the members", nullable=True),
-            Column(
-                name="purity_lcb",
-                type=_F32,
-                note="Wilson lower bound of the share of top_class",
+            _column(
+                "purity_lcb",
+                _F32,
+                "Wilson lower bound of the share of top_class",
                 low=0,
                 high=1,
                 nullable=True,
             ),
-            Column(
-                name="class_entropy",
-                type=_F32,
-                note="entropy of the true classes over that of equal shares",
+            _column(
+                "class_entropy",
+                _F32,
+                "entropy of the true classes over that of equal shares",
                 low=0,
                 high=1,
                 nullable=True,
             ),
-            Column(
-                name="log2_lift",
-                type=_F32,
-                note="log2 of support over that of independent items",
-                nullable=True,
+            _column(
+                "log2_lift", _F32, "log2 of support over that of independent items", nullable=True
             ),
-            Column(
-                name="q_class",
-                type=_F32,
-                note="Benjamini-Hochberg q of top_class's over-representation",
+            _column(
+                "q_class",
+                _F32,
+                "Benjamini-Hochberg q of top_class's over-representation",
                 low=0,
                 high=1,
                 nullable=True,
             ),
-            Column(name="wrong", type=_I32, note="members predicted wrong", low=0, nullable=True),
-            Column(
-                name="expected_wrong",
-                type=_F32,
-                note="share wrong that the members' classes and splits alone would give",
+            _column("wrong", _I32, "members predicted wrong", low=0, nullable=True),
+            _column(
+                "expected_wrong",
+                _F32,
+                "share wrong that the members' classes and splits alone would give",
                 low=0,
                 high=1,
                 nullable=True,
             ),
             _RANK_SCORE,
-            Column(
-                name="distinctive_rank",
-                type=_I32,
-                note="place by rank score, near twins skipped; null beyond 500",
+            _column(
+                "distinctive_rank",
+                _I32,
+                "place by rank score, near twins skipped; null beyond 500",
                 low=1,
                 nullable=True,
             ),
-            Column(
-                name="general_rank",
-                type=_I32,
-                note="place in the greedy cover of all images; null beyond 500",
+            _column(
+                "general_rank",
+                _I32,
+                "place in the greedy cover of all images; null beyond 500",
                 low=1,
                 nullable=True,
             ),
-            Column(
-                name="parent_id",
-                type=_I32,
-                note="smallest pattern that holds its members",
-                nullable=True,
-            ),
+            _column("parent_id", _I32, "smallest pattern that holds its members", nullable=True),
         ),
         sort=("first_layer", "lo", "last_layer"),
         rows=16_384,
@@ -561,10 +424,10 @@ _DECLARED = (
         note="The image at one position of a first layer's order; one part file a first layer.",
         columns=(
             _FIRST,
-            Column(
-                name="position",
-                type=_I32,
-                note="rank by (winners of first_layer to the last layer, image_id)",
+            _column(
+                "position",
+                _I32,
+                "rank by (winners of first_layer to the last layer, image_id)",
                 low=0,
             ),
             _IMAGE,
@@ -577,10 +440,7 @@ _DECLARED = (
         name="patterns/<path_set>/image_patterns",
         stage="mine",
         note="The patterns of one image.",
-        columns=(
-            _IMAGE,
-            Column(name="pattern_ids", type=pa.list_(_I32), note="patterns that hold the image"),
-        ),
+        columns=(_IMAGE, _column("pattern_ids", pa.list_(_I32), "patterns that hold the image")),
         sort=("image_id",),
         unique=True,
         rows=4_096,

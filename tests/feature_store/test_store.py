@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 
+import pyarrow as pa
 import pytest
 
 import feature_store.store
@@ -19,8 +20,8 @@ from feature_store import (
     TableMissingError,
     UnknownTableError,
 )
+from feature_store.declare import Column, Table
 from feature_store.manifest import current_bytes
-from feature_store.tables import Column
 
 
 def rewrite_manifest(root, change) -> None:
@@ -191,11 +192,11 @@ def test_older_minor_version_is_filled_with_defaults(demo, monkeypatch):
     tables = dict(feature_store.tables.TABLES)
     old = tables["classes"]
     added = (
-        Column(name="weight", type=feature_store.tables._F32, note="", since="1.2", default=1.5),
-        Column(name="colour", type=feature_store.tables._TEXT, note="", since="1.2"),
+        Column(name="weight", type=pa.float32(), note="", since="1.2", default=1.5),
+        Column(name="colour", type=pa.string(), note="", since="1.2"),
     )
     values = {**vars(old), "columns": (*old.columns, *added)}
-    tables["classes"] = feature_store.tables.Table(**values)
+    tables["classes"] = Table(**values)
     monkeypatch.setattr(feature_store.tables, "TABLES", tables)
     monkeypatch.setattr(feature_store.store, "SCHEMA_VERSION", "1.2")
     with Store.open(demo) as store:
