@@ -1,4 +1,4 @@
-"""Build feature stores: `doit list --all`, `doit`, `doit store:cifar10_vgg16`, `doit mine:digits`."""
+"""Build feature stores: `doit list --all`, `doit`, `doit store:cifar10_vgg16`."""
 
 from pathlib import Path
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.errors import StoreError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 class ForeignFileError(StoreError):
@@ -20,6 +20,11 @@ class ForeignFileError(StoreError):
 
 def parquet_schema(path: Path) -> pa.Schema:
     """Return the schema of a Parquet file, with its metadata.
+
+    Returns
+    -------
+    pa.Schema
+        Of the whole file.
 
     Raises
     ------
@@ -34,6 +39,11 @@ def parquet_schema(path: Path) -> pa.Schema:
 
 def parquet_rows(path: Path) -> int:
     """Return the number of rows of a Parquet file.
+
+    Returns
+    -------
+    int
+        From the footer.
 
     Raises
     ------

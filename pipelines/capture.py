@@ -1,4 +1,4 @@
-"""Stage ``capture``: one forward pass over every image, in shards that are never computed twice."""
+"""Stage ``capture``: one forward pass over every image, no finished shard computed twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Any, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,13 @@ from vatun.capture import Capture, Capturer
 from vatun.network import Network, load_network
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from pipelines.project import Project
-    from feature_store import Shards, Store
-    from pathlib import Path
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from feature_store import Shards, Store
+    from pipelines.project import Project
 
 T = TypeVar("T")
 
@@ -113,9 +115,8 @@ def run(run: Run) -> dict[str, str]:
             "seconds": round(seconds, 3),
             "images_per_second": round(done / seconds, 2) if done and seconds > 0 else None,
         }
-    say(
-        f"capture: {', '.join(f'{split} accuracy {value:.2%}' for split, value in accuracy.items())}"
-    )
+    spelled = (f"{split} accuracy {value:.2%}" for split, value in accuracy.items())
+    say(f"capture: {', '.join(spelled)}")
     if project.capture.activations == "all":
         run.scratch.append(shards)
     return {"weights": sha256}
@@ -123,6 +124,11 @@ def run(run: Run) -> dict[str, str]:
 
 def open_network(project: Project, store: Store) -> Network:
     """Load the network under test for the classes of the store.
+
+    Returns
+    -------
+    Network
+        In evaluation mode.
 
     Raises
     ------
@@ -151,6 +157,11 @@ def open_network(project: Project, store: Store) -> Network:
 def find_weights(project: Project) -> Path | None:
     """Return the weights of a project; None for one that has none on purpose.
 
+    Returns
+    -------
+    Path or None
+        The file.
+
     Raises
     ------
     StageError
@@ -175,7 +186,7 @@ def find_weights(project: Project) -> Path | None:
 
 
 def shard_size(project: Project) -> int:
-    """Return the number of ids of a shard: a few seconds of work, and a function of the input only."""
+    """Return the ids of a shard: a few seconds of work, and a function of the input only."""
     spec = project.input_spec
     size = 4096 * 32 * 32 // (spec.height * spec.width)
     return max(128, min(4096, size))
@@ -312,7 +323,7 @@ def shard_tables(
 
 
 def _probe(network: Network, store: Store, images: Images, project: Project) -> float:
-    """Run a few labelled images: are the labels and the normalisation right, and how fast is it?
+    """Run a few labelled images, to see that labels and normalisation are right, and how fast.
 
     Returns
     -------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from pipelines.progress import say
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -71,10 +71,8 @@ def _info(parsed: argparse.Namespace) -> int:
 def _lines(facts: dict[str, Any]) -> list[str]:
     """Return the facts of a store for people."""
     model = facts["info"].get("model", {})
-    lines = [
-        f"{_plain(facts['name'])}: generation {facts['generation']}, written {facts['created']}, "
-        f"{facts['bytes'] / 1e6:,.1f} MB, schema {facts['schema_version']}",
-    ]
+    head = f"{_plain(facts['name'])}: generation {facts['generation']}, written {facts['created']}"
+    lines = [f"{head}, {facts['bytes'] / 1e6:,.1f} MB, schema {facts['schema_version']}"]
     if model:
         lines.append(f"network: {_plain(model['builder'])}, {model['classes']} classes")
     for split, row in facts["accuracy"].items():

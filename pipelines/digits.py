@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import colorsys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pipelines.loaders import Listing, Record, encode_png, loader
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.project import DatasetSection
-    from numpy.typing import NDArray
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pipelines.project import DatasetSection
 
 SIDE = 32
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -28,6 +30,11 @@ def digits(section: DatasetSection, seed: int) -> Listing:
     The protocol of Colored MNIST, for ten classes: the hue of the background agrees with the
     class for a share ``bias`` of the training images, and is independent of the class in every
     other split. Labels are left as they are.
+
+    Returns
+    -------
+    Listing
+        The training images first.
 
     References
     ----------

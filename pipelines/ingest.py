@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +22,12 @@ from vatun.errors import ImageError
 from vatun.preprocess import decode_image, load_image, pixel_key
 
 if TYPE_CHECKING:
-    from pipelines.project import DatasetSection, Project
-    from numpy.typing import NDArray
-    from pathlib import Path
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipelines.project import DatasetSection, Project
 
 MAX_BAD = 0.01
 """Largest share of images without pixels that a run accepts."""
@@ -83,7 +85,7 @@ class Tally:
 
     @property
     def pixel_mean(self) -> list[float]:
-        """Mean colour of the reference split, every image counting alike; fills removed regions."""
+        """Mean colour of the reference split, all images alike; it fills removed regions."""
         return [round(float(value), 6) for value in self.pixels / max(self.reference_images, 1)]
 
 
@@ -114,14 +116,12 @@ def run(run: Run) -> None:
 
 
 def _rows(listing: Listing, project: Project) -> Iterator[Row]:
-    """Decode in threads, in order, with a bounded number in flight: Pillow frees the interpreter."""
+    """Decode in threads, in order, a bounded number at a time; Pillow frees the interpreter."""
     workers = project.dataset.workers
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: list[Future[list[Row]]] = []
         for part in _parts(listing.records, 32):
-            waiting.append(
-                pool.submit(lambda part=part: [_decode(item, project) for item in part])
-            )
+            waiting.append(pool.submit(_decode_all, part, project))
             if len(waiting) > 2 * workers:
                 yield from waiting.pop(0).result()
         for future in waiting:
@@ -132,6 +132,10 @@ def _parts(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     walker = iter(records)
     while part := list(islice(walker, size)):
         yield part
+
+
+def _decode_all(records: list[Record], project: Project) -> list[Row]:
+    return [_decode(record, project) for record in records]
 
 
 def _decode(record: Record, project: Project) -> Row:
@@ -203,9 +207,7 @@ def _refuse_bad(tally: Tally, total: int) -> None:
         )
         raise DataError(msg)
     if bad:
-        say(
-            f"ingest: {bad:,} of {total:,} images cannot be used and are kept as rows with a status"
-        )
+        say(f"ingest: {bad:,} of {total:,} images cannot be used; their rows say why")
 
 
 def _describe(project: Project, tally: Tally) -> dict[str, Any]:

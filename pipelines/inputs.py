@@ -6,19 +6,21 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from vatun.preprocess import load_image
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from feature_store import Store
-    from vatun.specs import InputSpec
-    from pipelines.project import Project
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
-    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from feature_store import Store
+    from pipelines.project import Project
+    from vatun.specs import InputSpec
 
 T = TypeVar("T")
 
@@ -57,11 +59,9 @@ def usable_images(store: Store) -> tuple[NDArray[np.int32], NDArray[np.int64], l
 
 
 def stored_input_spec(project: Project) -> InputSpec:
-    """Return how the images of the store become inputs.
-
-    Images that ``store_images = "input"`` has kept are at the input's size already.
-    """
+    """Return how the images of the store become inputs."""
     spec = project.input_spec
+    # Those that `store_images = "input"` has kept are at the input's size already.
     if project.dataset.store_images == "input":
         return replace(spec, resize=None, crop=None)
     return spec
@@ -114,7 +114,7 @@ def read_batch(
 
 def read_batches(
     store: Store, parts: Iterable[Sequence[int]], project: Project, *, ahead: int = 2
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield one batch for every list of ids, reading the next ones in the background.
 
     Parameters
@@ -139,7 +139,7 @@ def read_batches(
         )
 
 
-def prefetch(items: Iterable[T], *, ahead: int) -> Iterator[T]:
+def prefetch(items: Iterable[T], *, ahead: int) -> Generator[T]:
     """Yield ``items``, computing up to ``ahead`` of them in a thread meanwhile.
 
     Yields

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,11 @@ from PIL import Image
 from pipelines.errors import DataError
 from pipelines.project import DatasetSection
 from vatun.errors import UnknownNameError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 
@@ -77,6 +78,11 @@ LOADERS: Mapping[str, Loader] = MappingProxyType(_loaders)
 def loader(function: Loader) -> Loader:
     """Register ``function(section, seed)`` under its own name.
 
+    Returns
+    -------
+    callable
+        ``function``.
+
     Raises
     ------
     ValueError
@@ -92,6 +98,11 @@ def loader(function: Loader) -> Loader:
 def find_loader(name: str) -> Loader:
     """Return the loader called ``name``.
 
+    Returns
+    -------
+    callable
+        The function.
+
     Raises
     ------
     UnknownNameError
@@ -106,6 +117,11 @@ def find_loader(name: str) -> Loader:
 
 def need_path(section: DatasetSection) -> Path:
     """Return the path of a data set that lies on the disk.
+
+    Returns
+    -------
+    Path
+        It exists.
 
     Raises
     ------
@@ -138,6 +154,11 @@ def image_folder(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001
     Where ``path`` has a folder for every split, the classes are the folders below them; else the
     folders of ``path`` are the classes, and all images belong to the one split.
 
+    Returns
+    -------
+    Listing
+        Images by split, class and name.
+
     Raises
     ------
     DataError
@@ -165,7 +186,8 @@ def image_folder(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001
         if file.suffix.lower() in IMAGE_SUFFIXES
     ]
     if len(names) < 2 or not records:
-        msg = f"{path} needs at least two class folders with images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
+        msg = f"{path} needs at least two class folders with images ({endings})"
         raise DataError(msg)
     return Listing(classes=names, records=records, total=len(records))
 
@@ -175,6 +197,11 @@ def torchvision(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 
     """List a data set of ``torchvision.datasets`` by its ``name``.
 
     It is downloaded only where the project file says ``download = true``.
+
+    Returns
+    -------
+    Listing
+        Images in the order of the data set.
 
     Raises
     ------

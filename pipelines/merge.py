@@ -16,12 +16,13 @@ from pipelines.results import wide_table
 from pipelines.top import TopImages
 
 if TYPE_CHECKING:
-    from vatun.network import Network
-    from feature_store import Generation, Shards
     from numpy.typing import NDArray
-    from pipelines.runner import Run
+
+    from feature_store import Generation, Shards
     from feature_store.parts import TableWriter
     from pipelines.capture import Images
+    from pipelines.runner import Run
+    from vatun.network import Network
 
 BUFFER = 384 << 20
 """Most bytes of row groups that wait for being full at one time."""
@@ -184,7 +185,9 @@ class Merge:
                 rows_table = self.shards.read(key, "rows")
                 for name, out in outs.items():
                     half = np.float32 if wide[name] else np.float16
-                    keep = None if shown is None else shown.get(int(name[-3:]), np.empty(0))
+                    keep = (
+                        None if shown is None else shown.get(int(name[-3:]), np.empty(0, np.int32))
+                    )
                     _append(out, name, rows_table, filters[name], half, keep)
 
 

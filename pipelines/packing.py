@@ -1,15 +1,16 @@
-"""Arrays in the rows of a shard: one column an array, not one a filter, so that writing is quick."""
+"""Arrays in the rows of a shard: a column an array, not a filter, so that writing is quick."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 
 def pack(values: NDArray[np.floating]) -> pa.Array:
@@ -26,7 +27,9 @@ def unpack(column: pa.ChunkedArray, width: int) -> NDArray[np.floating]:
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
     size = array.type.byte_width // width
-    flat = np.frombuffer(array.buffers()[1], dtype=np.float16 if size == 2 else np.float32)
+    flat: NDArray[np.floating] = np.frombuffer(
+        array.buffers()[1], dtype=np.float16 if size == 2 else np.float32
+    )
     start = array.offset * width
     return flat[start : start + len(array) * width].reshape(len(array), width)
 

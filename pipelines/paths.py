@@ -1,8 +1,9 @@
-"""Stage ``paths``: statistics of every filter and the winners of every image, without a forward pass."""
+"""Stage ``paths``: statistics of the filters, winners of the images; no forward pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,11 @@ from pipelines.packing import unpack
 from pipelines.progress import say, track
 from pipelines.runner import Run, main
 from vatun.paths import balanced_winners, winners
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from feature_store import Shards, Store
     from collections.abc import Iterator
+
+    from feature_store import Shards, Store
 
 BLOCK = 65_536
 """Images read at a time: one row group of the activations."""
@@ -125,7 +126,7 @@ class Activations:
         """Yield ids and activations, float32 of shape (n, filters), in the order of the ids."""
         if self._shards is not None:
             name = f"{statistic}_{layer.index:03d}"
-            for key in self._shards.keys():
+            for key in self._shards.keys():  # noqa: SIM118 - not a mapping
                 rows = self._shards.read(key, "rows")
                 values = unpack(rows[name], layer.filters).astype(np.float32)
                 values[rows["status"].to_numpy(zero_copy_only=False) != "ok"] = np.nan

@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import contextmanager
-from typing import Any, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
 from pipelines.errors import StageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -37,8 +37,14 @@ def bar(*, total: int, label: str, unit: str = "image", done: int = 0) -> tqdm[A
         What is counted, singular.
     done : int
         Units that an earlier run has finished; they do not count for the rate.
+
+    Returns
+    -------
+    tqdm
+        A context manager; call ``update(n)``.
     """
     live = sys.stderr.isatty()
+    options: dict[str, Any] = {} if live else {"file": _Lines()}
     return tqdm(
         total=total,
         initial=done,
@@ -50,7 +56,20 @@ def bar(*, total: int, label: str, unit: str = "image", done: int = 0) -> tqdm[A
         mininterval=0.2 if live else 10.0,
         ascii=not live,
         leave=live,
+        **options,
     )
+
+
+class _Lines:
+    """A log file: a line for every state of a bar, instead of one that is written over."""
+
+    def write(self, text: str) -> None:
+        for part in text.split("\r"):
+            if part.strip():
+                sys.stderr.write(part.rstrip() + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def track(items: Iterable[T], *, total: int, label: str, unit: str = "image") -> Iterator[T]:

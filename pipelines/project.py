@@ -19,7 +19,7 @@ from vatun.specs import PERTURBATION_SPECS, InputSpec, ModelSpec, check_grid, fi
 PATH_SETS = ("paper", "mean", "balanced")
 
 # Settings that change how fast a result is made, not the result.
-_SPEED = {"metadata": {"speed": True}}
+_SPEED = {"speed": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class DatasetSection:
     reference_split: str | None = None
     store_images: Literal["original", "input", "path"] = "original"
     bias: float = 0.9
-    workers: int = field(default=2, **_SPEED)  # type: ignore[arg-type]
+    workers: int = field(default=2, metadata=_SPEED)
 
     def __post_init__(self) -> None:
         if not self.splits or len(set(self.splits)) != len(self.splits):
@@ -187,9 +187,9 @@ class CaptureSection:
 
     layers: Literal["auto"] | tuple[str, ...] = "auto"
     activations: Literal["all", "top", "none"] = "all"
-    batch_size: int = field(default=128, **_SPEED)  # type: ignore[arg-type]
+    batch_size: int = field(default=128, metadata=_SPEED)
     include_logits: bool = False
-    device: Literal["auto", "cpu", "cuda"] = field(default="auto", **_SPEED)  # type: ignore[arg-type]
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=_SPEED)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -398,10 +398,7 @@ class Project:
         )
 
     def settings(self, *sections: str) -> dict[str, Any]:
-        """Return the sections as JSON data: all that decides a result, nothing that only speeds it.
-
-        Paths are left out: what they point at is compared by its content.
-        """
+        """Return sections as JSON data, without paths and without what only changes the speed."""
         return {name: _plain(getattr(self, name)) for name in sections}
 
 

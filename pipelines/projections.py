@@ -29,6 +29,11 @@ PROJECTIONS: Mapping[str, Projection] = MappingProxyType(_projections)
 def projection(function: Projection) -> Projection:
     """Register a projection under its own name.
 
+    Returns
+    -------
+    callable
+        ``function``.
+
     Raises
     ------
     ValueError
@@ -43,6 +48,11 @@ def projection(function: Projection) -> Projection:
 
 def find_projection(name: str) -> Projection:
     """Return the projection called ``name``.
+
+    Returns
+    -------
+    callable
+        The function.
 
     Raises
     ------
@@ -80,6 +90,11 @@ def principal_components(values: Floats, count: int) -> Floats:
 @projection
 def tsne(values: Floats, section: EmbedSection, seed: int) -> Floats:
     """Draw neighbours as neighbours: 50 principal components, then t-SNE from a PCA start.
+
+    Returns
+    -------
+    ndarray of shape (n, 2), float32
+        x and y.
 
     References
     ----------
@@ -123,6 +138,11 @@ def pca(values: Floats, section: EmbedSection, seed: int) -> Floats:  # noqa: AR
 def umap(values: Floats, section: EmbedSection, seed: int) -> Floats:
     """Draw by UMAP, of 50 principal components; needs the package ``umap-learn``.
 
+    Returns
+    -------
+    ndarray of shape (n, 2), float32
+        x and y.
+
     Raises
     ------
     StageError
@@ -140,7 +160,7 @@ def umap(values: Floats, section: EmbedSection, seed: int) -> Floats:
 
 
 def curve_order(points: Floats) -> NDArray[np.int64]:
-    """Return the order of points along a Hilbert curve: neighbours on the map lie close on the disk.
+    """Return the order of points along a Hilbert curve: close on the map, close on the disk.
 
     Parameters
     ----------

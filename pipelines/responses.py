@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,14 @@ from feature_store.tables import schema
 from pipelines.packing import unpack
 from pipelines.results import Prediction
 from vatun.specs import find_spec
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.project import Sweep
-    from feature_store import Generation, Shards
-    from numpy.typing import NDArray
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from feature_store import Generation, Shards
+    from pipelines.project import Sweep
 
 ALL_SCORES = 50
 """Up to so many classes the scores of all are kept, beyond it those of the best five."""
@@ -236,7 +238,7 @@ class ClassSums:
         is_right = prediction.predicted[known] == labels
         return cls(
             count=np.bincount(labels, minlength=size),
-            right=np.bincount(labels, is_right, size),
+            right=np.bincount(labels, is_right, size).astype(np.float64),
             total=total,
             square=square,
         )

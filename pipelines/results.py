@@ -38,7 +38,7 @@ class Prediction:
     @classmethod
     def of(cls, logits: Floats) -> Prediction:
         """Take the softmax of logits of shape (n, classes)."""
-        is_finite = np.isfinite(logits).all(axis=1)
+        is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=1))
         exact = np.where(is_finite[:, None], logits, 0).astype(np.float64)
         exact = np.exp(exact - exact.max(axis=1, keepdims=True))
         scores = (exact / exact.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -65,6 +65,11 @@ def prediction_table(
         True classes; -1 where there is none.
     prediction : Prediction
         Of the same images.
+
+    Returns
+    -------
+    pyarrow.Table
+        In the order of the images.
     """
     scores = prediction.scores.astype(np.float64)
     best = np.partition(scores, -2, axis=1)[:, -2:]
@@ -107,6 +112,11 @@ def wide_table(
     values : ndarray of shape (n, width), float16 or float32
     is_usable : ndarray of shape (n,), bool, optional
         Rows that are False become nulls.
+
+    Returns
+    -------
+    pyarrow.Table
+        In the order of the images.
     """
     declared = schema(name, values.shape[1], pa.from_numpy_dtype(values.dtype))
     mask = None if is_usable is None or is_usable.all() else ~is_usable

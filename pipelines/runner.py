@@ -25,7 +25,8 @@ from vatun.errors import VatunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from feature_store.writer import Generation, Shards
+
+    from feature_store import Generation, Shards
 
 _PACKAGES = (
     "torch",
@@ -118,7 +119,7 @@ class Run:
             generation.info.setdefault("project", self.project.name)
 
     def finish(self, **written: str) -> None:
-        """Leave the state file that doit waits for: hashes of what was written, and of what was read.
+        """Leave the state file that doit waits for: hashes of what was written and read.
 
         Parameters
         ----------
@@ -240,6 +241,11 @@ def _inputs(stage: Stage, project: Project) -> dict[str, Any]:
 
 def read_state(stage: Stage, project: Project) -> dict[str, Any]:
     """Return what a stage has left, see ``Run.finish``.
+
+    Returns
+    -------
+    dict
+        ``stage``, ``writes`` and ``reads``.
 
     Raises
     ------

@@ -87,6 +87,11 @@ def refuse_unknown(data: Mapping[str, object], *, known: tuple[str, ...], place:
 def convert(value: object, hint: Any, *, place: str, folder: Path) -> Any:
     """Check ``value`` against a type hint and return it in that type.
 
+    Returns
+    -------
+    object
+        ``value`` in the type of the hint.
+
     Raises
     ------
     ProjectError
@@ -125,6 +130,11 @@ def convert(value: object, hint: Any, *, place: str, folder: Path) -> Any:
 
 def resolve_path(text: str, *, folder: Path, place: str) -> Path:
     """Replace ``${NAME:-default}`` and resolve against the folder of the project file.
+
+    Returns
+    -------
+    Path
+        Absolute.
 
     Raises
     ------

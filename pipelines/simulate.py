@@ -1,10 +1,10 @@
-"""Stage ``simulate``: expose every class to every perturbation, in shards of images and perturbation."""
+"""Stage ``simulate``: expose every class to every perturbation."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,12 @@ from vatun.perturb import perturb
 from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
+
     from feature_store import Shards, Store
     from pipelines.project import Project, Sweep
-    from collections.abc import Callable, Iterator
 
 IDENTITY = "identity"
 
@@ -107,6 +109,11 @@ def stored_network(project: Project, store: Store) -> Network:
 
 def choose(project: Project, store: Store) -> Subset:
     """Choose the images: all of the split, or a seeded number of every class.
+
+    Returns
+    -------
+    Subset
+        Ids ascend.
 
     Raises
     ------
@@ -200,12 +207,12 @@ class Job:
 
     @classmethod
     def identity(cls) -> Job:
-        """The images as they are."""
+        """Leave the images as they are."""
         return cls(name=IDENTITY, magnitudes=(0.0,))
 
     @classmethod
     def of(cls, sweep: Sweep) -> Job:
-        """The magnitudes of a sweep that change something."""
+        """Take the magnitudes of a sweep that change something."""
         unchanged = find_spec(sweep.name).identity
         return cls(
             name=sweep.name,
@@ -240,7 +247,7 @@ def _work(
 
 
 def _attacked(network: Network, images: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the class to push away from: the true one, or the predicted one where it is unknown."""
+    """Return the class to push away from: the true one, else the predicted one."""
     labels = torch.from_numpy(batch.labels.copy())
     if (labels < 0).any():
         predicted = network.logits(images).argmax(dim=1).cpu()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from doit.exceptions import TaskFailed
 from doit.tools import config_changed
 
 from pipelines.project import Project
@@ -54,7 +56,7 @@ class Stage:
         return project.store / "state" / f"{self.name}.json"
 
     def reads_of(self, project: Project) -> tuple[str, ...]:
-        """Return the stages it waits for in this project; ``train`` only where it makes weights."""
+        """Return the stages it waits for; ``train`` only where it makes the weights."""
         return tuple(name for name in self.reads if name != "train" or project.trains)
 
     def resolved(self, project: Project) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class Stage:
 
     def task(self, project: Project, stages: Mapping[str, Stage]) -> dict[str, Any]:
         """Return the task that doit runs."""
+        # The whole environment and the terminal are the process's own: it shows its progress.
         command = [sys.executable, "-m", f"pipelines.{self.name}", str(project.path)]
         files = self.files(project) if self.files else ()
         return {
@@ -70,7 +73,7 @@ class Stage:
             "name": project.name,
             "doc": self.doc,
             # Its own process: memory of a GPU is returned, and `doit list` never imports torch.
-            "actions": [command],
+            "actions": [(run_process, [command])],
             "file_dep": [
                 *(str(stages[name].state(project)) for name in self.reads_of(project)),
                 # The stage itself says how to get a file that is missing, and better than doit.
@@ -80,6 +83,31 @@ class Stage:
             "uptodate": [_Settled(self, project)],
             "verbosity": 2,
         }
+
+
+def run_process(command: list[str]) -> TaskFailed | None:
+    """Run a stage on this terminal; what went wrong it has said itself, in one line.
+
+    Parameters
+    ----------
+    command : list of str
+        The program and its arguments.
+
+    Returns
+    -------
+    TaskFailed or None
+        For doit, which then runs nothing that follows.
+    """
+    with subprocess.Popen(command) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the stage too; it says so and ends by itself.
+            status = process.wait()
+    if status == 0:
+        return None
+    # No report of doit's own beneath the stage's line.
+    return TaskFailed(f"{command[2]} ended with status {status}", report=False)
 
 
 class _Settled(config_changed):  # type: ignore[misc]
@@ -104,10 +132,8 @@ def digest(data: Mapping[str, Any]) -> str:
 
 
 def describe_files(path: Path | None) -> dict[str, Any]:
-    """Return names, sizes and times of a file or of everything in a folder, as one hash.
-
-    Reads no content, so that asking whether 100 GB have changed takes seconds.
-    """
+    """Return names, sizes and times of a file or of all in a folder, as one hash."""
+    # No content is read, so that asking whether 100 GB have changed takes seconds.
     if path is None or not path.exists():
         return {"present": False}
     hasher = hashlib.sha256()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.stage import Stage, describe_files
 
 if TYPE_CHECKING:
-    from pipelines.project import Project
-    from pathlib import Path
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pipelines.project import Project
 
 
 def _ingest_settings(project: Project) -> Mapping[str, Any]:
@@ -83,11 +84,9 @@ STAGES: Mapping[str, Stage] = MappingProxyType({stage.name: stage for stage in _
 
 
 def tasks(project: Project) -> Iterator[dict[str, Any]]:
-    """Yield the tasks of doit that bring the store of a project up to date.
-
-    ``train`` is a task wherever the file has a recipe, and part of the store only where the store
-    is made of the weights it leaves.
-    """
+    """Yield the tasks of doit that bring the store of a project up to date."""
+    # `train` is a task wherever the file has a recipe, and part of the store only where the store
+    # is made of the weights that it leaves.
     names = [name for name in STAGES if name != "train" or project.train is not None]
     for name in names:
         yield STAGES[name].task(project, STAGES)

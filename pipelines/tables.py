@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,8 +15,9 @@ from pipelines.errors import DataError
 from pipelines.loaders import Listing, Record, loader, need_path
 
 if TYPE_CHECKING:
-    from pipelines.project import DatasetSection
     from pathlib import Path
+
+    from pipelines.project import DatasetSection
 
 
 @loader
@@ -26,6 +27,11 @@ def parquet(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 - on
     ``path`` is a folder with ``<split>.parquet``, ``<split>-*.parquet`` or ``<split>/*.parquet``.
     The image column is bytes, or a struct of bytes and path; the names of the classes come from
     the schema's metadata, else from the labels.
+
+    Returns
+    -------
+    Listing
+        Rows in the order of the files.
 
     Raises
     ------
@@ -59,6 +65,11 @@ def parquet(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 - on
 @loader
 def table(section: DatasetSection, seed: int) -> Listing:  # noqa: ARG001 - one signature
     """List a CSV or Parquet table of paths and labels, relative to the folder of the table.
+
+    Returns
+    -------
+    Listing
+        Rows in the order of the table.
 
     Raises
     ------

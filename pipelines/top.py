@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from feature_store.tables import schema
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 KEEP = 50
 """Images kept for every filter and split."""
@@ -33,7 +34,7 @@ class TopImages:
     def __init__(self, filters: Sequence[int], splits: Sequence[str]) -> None:
         self._filters = tuple(filters)
         self._splits = tuple(sorted(splits, key=lambda name: name.encode()))
-        self._best: dict[tuple[int, str], tuple[NDArray[np.generic], ...]] = {}
+        self._best: dict[tuple[int, str], tuple[NDArray[Any], ...]] = {}
 
     def add(
         self,
@@ -64,12 +65,11 @@ class TopImages:
         ).T
         # A filter that is silent, or not a number, shows no image.
         values = np.where(np.isfinite(values) & (values != 0) & (ids >= 0), values, -np.inf)
-        rows = (values, ids, peaks.T)
+        rows: tuple[NDArray[Any], ...] = (values, ids, peaks.T)
         known = self._best.get((layer, split))
         if known is not None:
-            rows = tuple(
-                np.concatenate([old, new], axis=1) for old, new in zip(known, rows, strict=True)
-            )
+            both = zip(known, rows, strict=True)
+            rows = tuple(np.concatenate(pair, axis=1) for pair in both)
         self._best[layer, split] = _strongest(*rows)
 
     def candidates(self) -> tuple[pa.Table, ...]:
@@ -114,6 +114,11 @@ class TopImages:
         ----------
         widths : mapping of int to int
             Columns of the map of each layer, to find row and column of a peak.
+
+        Yields
+        ------
+        pyarrow.Table
+            Every filter of one layer.
         """
         for layer, filters in enumerate(self._filters):
             parts = [
@@ -146,7 +151,7 @@ class TopImages:
 
 def _strongest(
     values: NDArray[np.floating], ids: NDArray[np.int32], peaks: NDArray[np.int32]
-) -> tuple[NDArray[np.generic], ...]:
+) -> tuple[NDArray[Any], ...]:
     """Keep the highest of each row, the lowest id first among equal ones."""
     # Order of a float's bits, then of the column: unique, so that a partition is exact, and
     # columns ascend by id. Sorting whole rows would cost as much as the network.
@@ -165,10 +170,10 @@ def _strongest(
 def _columns(
     code: int,
     filters: int,
-    values: NDArray[np.generic],
-    ids: NDArray[np.generic],
-    peaks: NDArray[np.generic],
-) -> tuple[NDArray[np.generic], ...]:
+    values: NDArray[Any],
+    ids: NDArray[Any],
+    peaks: NDArray[Any],
+) -> tuple[NDArray[Any], ...]:
     kept = values.shape[1]
     return (
         np.repeat(np.arange(filters, dtype=np.int32), kept),

@@ -7,7 +7,7 @@ import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from vatun.builders import build
 from vatun.network import save_weights
 
 if TYPE_CHECKING:
-    from pipelines.project import Project, TrainSection
     from pathlib import Path
+
+    from pipelines.project import Project, TrainSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,7 @@ class Trainer:
         recipe = self.recipe
         torch.manual_seed(self.project.seed)
         module = build(self.project.model.builder, self.classes).to(self.device)
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
         optimiser = torch.optim.SGD(
             module.parameters(),
             lr=recipe.learning_rate,
@@ -177,7 +178,7 @@ class Trainer:
                 logits.float(), data.labels[picked], label_smoothing=recipe.label_smoothing
             )
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach())
             progress.update()
@@ -202,12 +203,8 @@ class Trainer:
 
 
 def one_cycle(position: float, *, peak: float) -> float:
-    """Return the learning rate at a position in [0, 1): up to ``peak`` in a fifth, then a cosine down.
-
-    References
-    ----------
-    Smith, Topin, "Super-Convergence", 2018.
-    """
+    """Return the learning rate at a position in [0, 1): a fifth up to ``peak``, a cosine down."""
+    # Smith, Topin, "Super-Convergence", 2018.
     if position < 0.2:
         return peak * (0.04 + 0.96 * position / 0.2)
     return peak * (0.5 + 0.5 * math.cos(math.pi * (position - 0.2) / 0.8)) + 1e-5 * peak

@@ -34,7 +34,13 @@ def build(project: Path, *stages: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
     command = [sys.executable, str(ROOT / "tests" / "build_store.py"), str(project), *stages]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -60,7 +66,9 @@ def digits_store(digits_path):
         yield store
 
 
-def draw_images(folder: Path, *, count: int, side: int = 32, classes=("red", "green", "blue")) -> Path:
+def draw_images(
+    folder: Path, *, count: int, side: int = 32, classes=("red", "green", "blue")
+) -> Path:
     """Write PNG images in class folders: noise around the colour of the class."""
     generator = np.random.default_rng(0)
     for index in range(count):

@@ -42,7 +42,16 @@ def test_a_built_store_is_complete_and_sound(digits_store):
     assert {f"activations/{s}/{i:03d}" for s in ("max", "mean") for i in layers} <= names
     assert digits_store.verify() == []
     assert digits_store.stale_tables() == {}
-    for section in ("project", "model", "input", "dataset", "capture", "train", "embed", "simulate"):
+    for section in (
+        "project",
+        "model",
+        "input",
+        "dataset",
+        "capture",
+        "train",
+        "embed",
+        "simulate",
+    ):
         assert section in digits_store.info
     assert digits_store.info["view"] == {"path_set": "balanced"}
 
@@ -83,7 +92,9 @@ def test_predictions_follow_from_scores(digits_store):
     ordered = np.sort(scores, axis=1)
     np.testing.assert_array_equal(rows["predicted_class"].to_numpy(), scores.argmax(axis=1))
     np.testing.assert_allclose(rows["confidence"].to_numpy(), ordered[:, -1], atol=1e-6)
-    np.testing.assert_allclose(rows["margin"].to_numpy(), ordered[:, -1] - ordered[:, -2], atol=1e-6)
+    np.testing.assert_allclose(
+        rows["margin"].to_numpy(), ordered[:, -1] - ordered[:, -2], atol=1e-6
+    )
     entropy = -(scores * np.log(np.maximum(scores, 1e-300))).sum(axis=1)
     np.testing.assert_allclose(rows["entropy"].to_numpy(), entropy, atol=1e-4)
 
@@ -125,7 +136,9 @@ def test_top_images_are_the_strongest_and_show_where(digits_store):
     )
     assert top["image_id"].to_pylist() == stored["image_id"].to_pylist()
     np.testing.assert_array_equal(top["activation"].to_numpy(), stored["value"].to_numpy())
-    size = digits_store.arrow("select height, width from layers where layer_index = 2").to_pylist()[0]
+    size = digits_store.arrow(
+        "select height, width from layers where layer_index = 2"
+    ).to_pylist()[0]
     assert max(top["peak_row"].to_pylist()) < size["height"]
     assert max(top["peak_column"].to_pylist()) < size["width"]
 
@@ -163,9 +176,7 @@ def test_smallest_flips_are_the_first_on_the_grid(digits_store):
     assert len(stored) == 2 * len(by_image)
     for row in stored:
         curve = dict(by_image[row["image_id"]])
-        outwards = sorted(
-            (m for m in curve if m * row["direction"] > 0), key=abs
-        )
+        outwards = sorted((m for m in curve if m * row["direction"] > 0), key=abs)
         flips = [m for m in outwards if curve[m] != curve[0.0]]
         assert row["magnitude"] == (flips[0] if flips else None)
         assert row["flipped_class"] == (curve[flips[0]] if flips else None)
