@@ -67,8 +67,8 @@ def stale_tables(manifest: Manifest, project: str) -> dict[str, str]:
     """Find tables that do not descend from the same network and data as the rest.
 
     A lineage names what a table was made from. The name of another table must carry that table's
-    present fingerprint; any other name, such as ``data`` or ``weights``, must carry the
-    value that the earliest stage gives it.
+    present fingerprint, and that table must not be stale itself; any other name, such as ``data``
+    or ``weights``, must carry the value that the earliest stage gives it.
 
     Parameters
     ----------
@@ -86,16 +86,20 @@ def stale_tables(manifest: Manifest, project: str) -> dict[str, str]:
     expected: dict[str, tuple[str, str]] = {}
     stale: dict[str, str] = {}
     for name in sorted(manifest.tables, key=_stage_order):
-        for source, value in manifest.tables[name].lineage.items():
-            origin = source
-            if source not in present:
-                want, origin = expected.setdefault(source, (value, name))
+        entry = manifest.tables[name]
+        for source, value in entry.lineage.items():
+            if source in present:
+                want, origin = present[source], source
             else:
-                want = present[source]
+                want, origin = expected.setdefault(source, (value, name))
             if value != want:
-                stage = manifest.tables[name].stage
                 made = f"made from {source} {value[:12]}, but {origin} now has {want[:12]}"
-                stale.setdefault(name, f"{made}; run `doit {stage}:{project}`")
+            elif source in stale:
+                made = f"made from {source}, which is out of date"
+            else:
+                continue
+            stale[name] = f"{made}; run `doit {entry.stage}:{project}`"
+            break
     return stale
 
 

@@ -170,10 +170,16 @@ def test_a_table_made_from_an_older_table_is_stale(commit, rows):
             generation.write("predictions", rows("predictions"), lineage=lineage)
         with writer.store() as store:
             assert store.stale_tables() == {}
+        with writer.begin("paths") as generation:
+            lineage = writer.fingerprints(["predictions"])
+            generation.write("paths/paper", rows("paths/paper"), lineage=lineage)
         with writer.begin("ingest") as generation:
             generation.write("images", rows("images", value=9))
         with writer.store() as store:
-            assert "run `doit capture:demo`" in store.stale_tables()["predictions"]
+            stale = store.stale_tables()
+        assert sorted(stale) == ["paths/paper", "predictions"]
+        assert "run `doit capture:demo`" in stale["predictions"]
+        assert stale["paths/paper"].startswith("made from predictions, which is out of date")
 
 
 def test_newer_major_version_is_refused(demo):
