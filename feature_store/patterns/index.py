@@ -7,15 +7,14 @@ images of a selection each pattern holds.
 
 from __future__ import annotations
 
-import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from feature_store.patterns.cards import PatternCard, badge_of
 from feature_store.patterns.columns import numbers
+from feature_store.patterns.memory import remember
 from feature_store.patterns.statistics import class_entropy, wilson_interval
 
 if TYPE_CHECKING:
@@ -321,10 +320,6 @@ def _known(value: np.float64) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-_indexes: WeakKeyDictionary[Store, dict[str, PatternIndex]] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
 def pattern_index(store: Store, path_set: str) -> PatternIndex:
     """Return the index of a path set, built on first use and kept as long as the store is.
 
@@ -338,8 +333,4 @@ def pattern_index(store: Store, path_set: str) -> PatternIndex:
     TableMissingError
         When the path set was not mined yet.
     """
-    with _lock:
-        kept = _indexes.setdefault(store, {})
-        if path_set not in kept:
-            kept[path_set] = PatternIndex(store, path_set)
-        return kept[path_set]
+    return remember(store, ("patterns", path_set), lambda: PatternIndex(store, path_set))

@@ -69,7 +69,10 @@ def patterns_of_selection(
     if len(selection) < MIN_SELECTED:
         return _of_few(index, selection, limit)
     counts = index.count(selection)
-    tested = np.flatnonzero(counts >= MIN_SELECTED)
+    # Patterns with no more selected members than expected are tests that failed as well: their
+    # chance is far above every limit, and the family below counts them.
+    expected = index.support * len(selection) / max(index.n_images, 1)
+    tested = np.flatnonzero((counts >= MIN_SELECTED) & (counts > expected))
     chance = hypergeometric_tail(
         counts[tested], len(selection), index.support[tested], index.n_images
     )

@@ -49,6 +49,9 @@ def wilson_interval(
     return np.where(trials > 0, low, 0.0), np.where(trials > 0, high, 1.0)
 
 
+_NEGLIGIBLE = 1e-13
+
+
 @lru_cache(maxsize=8)
 def _log_factorials(total: int) -> NDArray[np.float64]:
     table = np.fromiter((lgamma(value + 1.0) for value in range(total + 1)), np.float64, total + 1)
@@ -121,8 +124,8 @@ def _sum_of_terms(
         term[rows] *= ratio
         sums[rows] += term[rows]
         at[rows] += 1.0 if upwards else -1.0
-        # A row is done as soon as its next term no longer changes the sum (or is zero).
-        rows = rows[term[rows] > 1e-17 * sums[rows]]
+        # The terms fall ever faster: a row is done once the next one no longer matters.
+        rows = rows[term[rows] > _NEGLIGIBLE * sums[rows]]
     return np.asarray(np.exp(np.minimum(log_first + np.log(sums), 0.0)))
 
 

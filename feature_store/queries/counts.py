@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_store.patterns.columns import numbers
 from feature_store.patterns.statistics import wilson_interval
-from feature_store.queries.points import PREDICTED, UNKNOWN
+from feature_store.queries.points import PREDICTED, UNKNOWN, ImageTable, image_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from feature_store.store import Store
 
     Ids = NDArray[np.integer] | Sequence[int]
-
-_WRONG = "count(*) FILTER (WHERE NOT p.is_correct)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,34 +67,26 @@ def selection_summary(store: Store, image_ids: Ids | None = None) -> SelectionSu
     SelectionSummary
         Over the images that have a prediction.
     """
-    chosen = "" if image_ids is None else "AND image_id IN (SELECT unnest(?::INTEGER[]))"
-    rows = store.arrow(
-        f"SELECT coalesce(i.true_class, {UNKNOWN})::INTEGER AS true_class, "
-        f"p.predicted_class::INTEGER AS predicted_class, count(*) AS n, {_WRONG} AS wrong, "
-        f"count(i.true_class) AS labelled FROM {PREDICTED} {chosen} GROUP BY ALL",
-        *([] if image_ids is None else [_plain(image_ids)]),
-    )
-    n = numbers(rows["n"], np.int64)
-    true = numbers(rows["true_class"], np.int64)
-    predicted = numbers(rows["predicted_class"], np.int64)
+    images = image_table(store)
+    rows = _rows(images, image_ids)
+    true, predicted = images.true_class[rows], images.predicted_class[rows]
+    is_labelled = true != UNKNOWN
     n_classes = len(store.class_names)
-    is_labelled = true >= 0
-
-    def by_class(codes: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.bincount(codes, weights=weights, minlength=n_classes).astype(np.int64)
-
     return SelectionSummary(
-        n=int(n.sum()),
-        n_labelled=int(numbers(rows["labelled"], np.int64).sum()),
-        n_wrong=int(numbers(rows["wrong"], np.int64).sum()),
-        true_counts=by_class(true[is_labelled], n[is_labelled]),
-        predicted_counts=by_class(predicted, n),
+        n=len(rows),
+        n_labelled=int(np.count_nonzero(is_labelled)),
+        n_wrong=int(np.count_nonzero(is_labelled & (true != predicted))),
+        true_counts=np.bincount(true[is_labelled], minlength=n_classes),
+        predicted_counts=np.bincount(predicted, minlength=n_classes),
     )
 
 
-def _plain(image_ids: Ids) -> list[int]:
-    ids: list[int] = np.asarray(image_ids, dtype=np.int64).tolist()
-    return ids
+def _rows(images: ImageTable, image_ids: Ids | None) -> NDArray[np.int64]:
+    """Return the rows of a selection, ascending; ids without a prediction are left out."""
+    if image_ids is None:
+        return np.arange(len(images.image_id))
+    ids = np.unique(np.asarray(image_ids, dtype=np.int64))
+    return np.flatnonzero(np.isin(images.image_id, ids, assume_unique=True))
 
 
 def film_strip(
@@ -119,13 +108,11 @@ def film_strip(
     ndarray of int32
         Image ids; equal confidence goes by id.
     """
-    chosen = "" if image_ids is None else "AND image_id IN (SELECT unnest(?::INTEGER[]))"
-    rows = store.arrow(
-        f"SELECT image_id FROM {PREDICTED} {chosen} ORDER BY p.confidence, image_id "
-        f"LIMIT {max(int(limit), 0)} OFFSET {max(int(offset), 0)}",
-        *([] if image_ids is None else [_plain(image_ids)]),
-    )
-    return np.asarray(rows["image_id"].to_numpy(), dtype=np.int32)
+    images = image_table(store)
+    rows = _rows(images, image_ids)
+    order = rows[np.argsort(images.confidence[rows], kind="stable")]
+    start = max(offset, 0)
+    return images.image_id[order[start : start + max(limit, 0)]]
 
 
 def accuracy_by_split(store: Store) -> tuple[Accuracy, ...]:

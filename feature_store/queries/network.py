@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from feature_store.errors import ImageNotFoundError
 from feature_store.patterns.columns import numbers
+from feature_store.patterns.memory import remember
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,10 +272,6 @@ def _thresholds(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(ordered[:, at])
 
 
-_references: WeakKeyDictionary[Store, dict[str, ActivationReference]] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
 def activation_reference(store: Store, statistic: str = "max") -> ActivationReference:
     """Return the reference of a statistic, built on first use and kept as long as the store is.
 
@@ -297,11 +292,9 @@ def activation_reference(store: Store, statistic: str = "max") -> ActivationRefe
     TableMissingError
         When the store keeps no activations of this statistic.
     """
-    with _lock:
-        kept = _references.setdefault(store, {})
-        if statistic not in kept:
-            kept[statistic] = ActivationReference(store, statistic)
-        return kept[statistic]
+    return remember(
+        store, ("activations", statistic), lambda: ActivationReference(store, statistic)
+    )
 
 
 def activations_of(

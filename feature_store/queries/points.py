@@ -9,6 +9,7 @@ import numpy as np
 
 from feature_store.errors import TableMissingError
 from feature_store.patterns.columns import numbers
+from feature_store.patterns.memory import remember
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +74,7 @@ def projections(store: Store) -> tuple[str, ...]:
 
 
 def image_table(store: Store) -> ImageTable:
-    """Read every image that has a prediction.
+    """Return every image that has a prediction; read once, then shared by all callers.
 
     Parameters
     ----------
@@ -83,9 +84,9 @@ def image_table(store: Store) -> ImageTable:
     Returns
     -------
     ImageTable
-        By ascending id.
+        By ascending id; not to be written.
     """
-    return ImageTable(**_columns(_point_rows(store, "", "")))
+    return remember(store, "images", lambda: ImageTable(**_columns(_point_rows(store, "", ""))))
 
 
 def map_points(store: Store, projection: str) -> MapPoints:
