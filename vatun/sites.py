@@ -25,7 +25,8 @@ _TRANSPARENT = frozenset({
     "dropout2d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout",
 })  # fmt: skip
 _RESHAPING = frozenset({
-    "flatten", "view", "reshape", "squeeze", "unsqueeze", "expand", "expand_as",
+    "flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze", "expand", "expand_as",
+    "getitem",
 })  # fmt: skip
 _POOLING = frozenset({
     "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "mean", "amax", "max",
