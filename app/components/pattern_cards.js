@@ -30,7 +30,12 @@ function mix(card) {
 }
 
 function thumb(image, send) {
-  return h("button", { class: `th${image.is_dim ? " dim" : ""}${image.is_wrong ? " bad" : ""}${image.is_focus ? " focus" : ""}`, type: "button", tabindex: -1, title: image.title, "aria-label": image.title, onclick: (event) => { event.stopPropagation(); send({ kind: "focus", image: image.id }) } },
+  return h("button", { class: `th${image.is_dim ? " dim" : ""}${image.is_wrong ? " bad" : ""}${image.is_focus ? " focus" : ""}`, type: "button", tabindex: -1, title: image.title, "aria-label": image.title, onclick: (event) => {
+    // On a closed card a click opens it, wherever it lands.
+    if (event.currentTarget.closest(".pc:not(.on)")) return
+    event.stopPropagation()
+    send({ kind: "focus", image: image.id })
+  } },
     h("img", { src: image.url, alt: "", loading: "lazy", draggable: "false" }))
 }
 const chips = (items) => items.map((c, i) => [i ? h("span", { class: "gt", "aria-hidden": "true" }, "›") : null, h("span", { class: "flt", style: `border-color:${c.colour}`, title: c.title }, c.text)]).flat()

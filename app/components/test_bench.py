@@ -31,7 +31,8 @@ class TestBench(JSComponent):
     bench_maps : bytes
         Both evidence maps, float32, little-endian, row by row.
     bench_change : dict
-        Magnitudes by name and boxes: where the controls stand.
+        Magnitudes by name and boxes: where the controls stand; ``seq`` is the number of the
+        last message of the browser that this knows of.
     bench_ahead : int
         -1 when no answer is awaited, else how many requests are before ours.
     """
@@ -42,7 +43,7 @@ class TestBench(JSComponent):
     bench_view = param.Dict(default={"stage": "loading"})
     bench_images = param.Bytes(default=b"")
     bench_maps = param.Bytes(default=b"")
-    bench_change = param.Dict(default={"magnitudes": {}, "boxes": []})
+    bench_change = param.Dict(default={"magnitudes": {}, "boxes": [], "seq": 0})
     bench_ahead = param.Integer(default=-1)
 
     _esm = script("dom.js", "test_pictures.js", "test_controls.js", "test_bench.js")

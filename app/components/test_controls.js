@@ -1,4 +1,29 @@
 // Sliders and switches of a change. The newest value wins; the control in hand is never overwritten.
+
+// Sends what is operated, the newest value of each control, one message at a time: a slow server is
+// not flooded, and what it answers to an older message is not taken for the position of a control.
+function outbox(send) {
+  const waiting = new Map()
+  let sent = 0, answered = 0, since = 0, timer = 0
+  function pump() {
+    clearTimeout(timer)
+    timer = 0
+    if (!waiting.size) return
+    const patience = sent > answered ? 400 - (performance.now() - since) : 0
+    if (patience > 0) { timer = setTimeout(pump, patience); return }
+    const [key, make] = waiting.entries().next().value
+    waiting.delete(key)
+    sent += 1
+    since = performance.now()
+    send({ ...make(), seq: sent })
+    if (waiting.size) timer = setTimeout(pump, 400)
+  }
+  return {
+    put(key, make) { waiting.set(key, make); if (!timer) timer = setTimeout(pump, 16) },
+    answer(seq) { answered = Math.max(answered, seq); if (answered >= sent) pump() },
+    isQuiet: () => !waiting.size && answered >= sent,
+  }
+}
 const FORMATS = {
   degrees: (v) => signed(v, 0) + "°",
   turns: (v) => signed(v, 2),
@@ -10,7 +35,7 @@ const FORMATS = {
 // What a typed figure means, the inverse of what is shown.
 const SCALES = { pixels: (v, side) => v / side, percent: (v) => v / 100 }
 
-function slider(spec, send) {
+function slider(spec, box) {
   let side = 1
   const name = h("button", { class: "k", type: "button", tabindex: -1, onclick: reset }, spec.label)
   const range = h("input", { type: "range", min: spec.low, max: spec.high, step: spec.step, "aria-label": spec.label })
@@ -20,8 +45,6 @@ function slider(spec, send) {
   const share = (v) => (100 * (v - spec.low)) / (spec.high - spec.low)
   row.querySelector("u").style.left = `calc(${share(spec.identity)}% + ${6.5 - (13 * share(spec.identity)) / 100}px)`
   let held = false
-  let pending = 0
-  let moved = -Infinity
 
   function paint(value) {
     const [a, b] = [share(spec.identity), share(value)].sort((p, q) => p - q)
@@ -35,9 +58,7 @@ function slider(spec, send) {
   }
   function tell(value) {
     paint(value)
-    moved = performance.now()
-    // At most 30 messages a second; the value is read when it leaves, so the newest one wins.
-    if (!pending) pending = setTimeout(() => { pending = 0; send({ kind: "set", name: spec.name, value: Number(range.value) }) }, 33)
+    box.put(spec.name, () => ({ kind: "set", name: spec.name, value: Number(range.value) }))
   }
   function reset() { range.value = spec.identity; tell(spec.identity) }
   range.addEventListener("input", () => tell(Number(range.value)))
@@ -70,11 +91,9 @@ function slider(spec, send) {
   paint(spec.identity)
   return {
     node: row,
-    forget() { moved = -Infinity },
     set(value, shorter) {
       side = shorter
-      // What comes back may be older than what the hand has done since.
-      if (held || pending || performance.now() - moved < 500) { paint(Number(range.value)); return }
+      if (held) { paint(Number(range.value)); return }
       range.value = value
       paint(value)
     },
@@ -82,6 +101,7 @@ function slider(spec, send) {
 }
 
 function controls(specs, send) {
+  const box = outbox(send)
   const sliders = new Map()
   const switches = new Map()
   const list = h("div", { class: "sls" })
@@ -93,22 +113,24 @@ function controls(specs, send) {
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") !== "true"
         button.setAttribute("aria-pressed", String(on))
-        send({ kind: "set", name: spec.name, value: on ? 1 : 0 })
+        box.put(spec.name, () => ({ kind: "set", name: spec.name, value: on ? 1 : 0 }))
       })
       switches.set(spec.name, button)
       tools.append(button)
     } else {
-      const row = slider(spec, send)
+      const row = slider(spec, box)
       sliders.set(spec.name, row)
       list.append(row.node)
     }
   }
   const restore = h("button", { class: "btn", type: "button", hidden: true, onclick: () => send({ kind: "unbox", index: -1 }) })
-  const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => { sliders.forEach((row) => row.forget()); send({ kind: "reset" }) } }, "Reset all")
+  const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => box.put("reset", () => ({ kind: "reset" })) }, "Reset all")
   tools.append(restore, h("span", { class: "sp" }), all)
   return {
     node: h("div", { class: "ctl", role: "group", "aria-label": "Changes of the image" }, list, tools),
     set(change, shorter) {
+      box.answer(change.seq)
+      if (!box.isQuiet()) return
       for (const spec of specs) {
         const value = spec.name in change.magnitudes ? change.magnitudes[spec.name] : spec.identity
         if (spec.is_switch) switches.get(spec.name).setAttribute("aria-pressed", String(value === 1))

@@ -154,7 +154,7 @@ function pictures(send) {
     drawPixels(changed.canvas, pair[1], width, height)
     original.title.textContent = "Original"
     original.canvas.setAttribute("aria-label", `original image ${view.image.id}`)
-    changed.title.textContent = view.image.same ? "Changed (nothing yet)" : "Changed"
+    changed.title.textContent = view.image.same ? "No change yet" : "Changed"
     changed.canvas.setAttribute("aria-label", `changed image ${view.image.id}`)
     const e = view.evidence
     const cells = e.width * e.height

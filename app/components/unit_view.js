@@ -12,7 +12,7 @@ function packing(layers, width, height) {
   const most = Math.max(...layers.map((l) => l.filters), 1)
   for (let n = 1; n <= Math.min(most, Math.ceil(tall)); n++) {
     const columns = layers.reduce((sum, l) => sum + Math.ceil(l.filters / n), 0)
-    const p = Math.min(free / columns, tall / n, 16)
+    const p = Math.min(free / columns, tall / n, 24)
     if (p > pitch + 1e-9) { pitch = p; rows = n }
   }
   let x = PAD

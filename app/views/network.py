@@ -17,7 +17,6 @@ from app.layer_names import block_of, short_names
 from app.shell import view_frame
 from app.views import pattern_figures
 from feature_store import StoreError, TableMissingError, queries
-from feature_store.patterns import recommend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,6 +96,7 @@ class NetworkView(pn.viewable.Viewer):
         self._limit = PAGE
         self._order = ""
         self._open: PatternCard | None = None
+        self._asked: int | None = None
         sets = {name: label for name, label in PATH_SETS.items() if self._has_set(name)}
         self._sets = Choice.of(sets, state.path_set, label="Path set")
         self._sets.css_classes = ["vt-wide"]
@@ -146,7 +146,12 @@ class NetworkView(pn.viewable.Viewer):
         watch(self._follow_path_set, ["path_set"])
         watch(self._follow_pattern, ["pattern"])
         self._sets.param.watch(self._choose_set, ["choice_value"])
+        # What is sent before the browser listens would be lost.
+        pn.state.onload(self._start)
+
+    def _start(self) -> None:
         self._draw_focus()
+        self._follow_pattern()
         self._follow_filters()
 
     def _has_set(self, name: str) -> bool:
@@ -175,7 +180,8 @@ class NetworkView(pn.viewable.Viewer):
 
     def _follow_focus(self, *_: Any) -> None:
         self._draw_focus()
-        if self._order in {"", "image"}:
+        # While a pattern is open its list stays: one looks through its members.
+        if self.order == "image" and self._state.pattern is None:
             self._list_again()
         else:
             self._mark_focus()
@@ -197,7 +203,7 @@ class NetworkView(pn.viewable.Viewer):
         self._open = None
         if pattern is not None:
             try:
-                self._open = recommend.pattern_card(
+                self._open = queries.pattern_card(
                     self._runtime.store, self._state.path_set, pattern
                 )
             except (StoreError, IndexError):
@@ -353,6 +359,7 @@ class NetworkView(pn.viewable.Viewer):
         order, limit = self.order, self._limit
         work = self._question(order, limit)
         draw: Callable[[], None]
+        self._asked = self._state.focus
         try:
             found, items = await asyncio.to_thread(work)
         except TableMissingError as error:
@@ -375,23 +382,28 @@ class NetworkView(pn.viewable.Viewer):
         state, runtime = self._state, self._runtime
         store, path_set = runtime.store, state.path_set
         selection, focus, filters = state.selection, state.focus, state.filters
+        opened = state.pattern
         ids = None if selection.is_all else selection.ids
 
         def find() -> Recommendation:
             if order == "selection" and ids is not None:
-                return recommend.patterns_of_selection(store, path_set, ids, limit=limit)
+                return queries.patterns_of_selection(store, path_set, ids, limit=limit)
             if order == "image" and focus is not None:
-                return recommend.patterns_of_image(
+                return queries.patterns_of_image(
                     store, path_set, focus, limit=limit, selection=ids
                 )
             if order == "filters":
-                return recommend.patterns_of_filters(
+                return queries.patterns_of_filters(
                     store, path_set, filters, limit=limit, selection=ids
                 )
-            return recommend.top_patterns(store, path_set, order=order, limit=limit, selection=ids)
+            return queries.top_patterns(store, path_set, order=order, limit=limit, selection=ids)
 
         def work() -> tuple[Recommendation, list[dict[str, Any]]]:
             found = find()
+            shown = list(found)
+            if opened is not None and all(card.pattern_id != opened for card in shown):
+                # What is open does not vanish because the question changed.
+                shown.insert(0, queries.pattern_card(store, path_set, opened, selection=ids))
             items = [
                 pattern_figures.card(
                     pattern,
@@ -401,7 +413,7 @@ class NetworkView(pn.viewable.Viewer):
                     selection=selection,
                     focus=focus,
                 )
-                for pattern in found
+                for pattern in shown
             ]
             return found, items
 
@@ -409,12 +421,12 @@ class NetworkView(pn.viewable.Viewer):
 
     def _draw(self, found: Recommendation, items: list[dict[str, Any]], order: str) -> None:
         n_selected = 0 if self._state.selection.is_all else len(self._state.selection)
-        is_whole = len(items) < self._limit
+        is_whole = len(found) < self._limit
         self._cards.param.update(
             card_items=items,
             card_total=len(items) if is_whole else found.n_found,
             card_head={
-                **pattern_figures.header(found, order, n_selected),
+                **pattern_figures.header(found, order, n_selected, self._asked),
                 "orders": [
                     {"value": name, "label": pattern_figures.ORDERS[name]}
                     for name in self._orders()
@@ -446,9 +458,9 @@ class NetworkView(pn.viewable.Viewer):
         elif kind == "order" and message.get("value") in self._orders():
             self._order = str(message["value"])
             self._list_again()
-        elif kind == "more" and message.get("have") == len(self._cards.card_items):
-            if len(self._cards.card_items) < self._cards.card_total:
-                self._limit = len(self._cards.card_items) + PAGE
+        elif kind == "more" and len(self._cards.card_items) < self._cards.card_total:
+            if message.get("have") == len(self._cards.card_items):
+                self._limit += PAGE
                 self._ask()
         elif kind == "unfilter":
             state.filters = ()
@@ -468,8 +480,8 @@ class NetworkView(pn.viewable.Viewer):
         if listed is None:
             return
         store, path_set = self._runtime.store, self._state.path_set
-        items = recommend.pattern_card(store, path_set, listed).items
-        members = recommend.pattern_members(store, path_set, listed)
+        items = queries.pattern_card(store, path_set, listed).items
+        members = queries.pattern_members(store, path_set, listed)
         words = pattern_figures.path_words(items, self._names)
         self._state.select(members, f"{path_set} pattern {words}")
 

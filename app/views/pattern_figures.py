@@ -197,7 +197,9 @@ def _power(q: float) -> str:
     return f"{mantissa}e{MINUS}{abs(int(exponent))}"
 
 
-def header(found: Recommendation, order: str, n_selected: int) -> dict[str, str]:
+def header(
+    found: Recommendation, order: str, n_selected: int, focus: int | None
+) -> dict[str, str]:
     """Return title and count of the list.
 
     Parameters
@@ -208,6 +210,8 @@ def header(found: Recommendation, order: str, n_selected: int) -> dict[str, str]
         Key of ``ORDERS``.
     n_selected : int
         Images selected; 0 for all.
+    focus : int or None
+        Image whose patterns are listed, where it is one image's.
 
     Returns
     -------
@@ -217,7 +221,7 @@ def header(found: Recommendation, order: str, n_selected: int) -> dict[str, str]
     titles = {
         "selection": "Patterns over-represented in the selection",
         "shared": "Patterns that the selected images share",
-        "image": "Patterns of this image",
+        "image": "Patterns of the image" if focus is None else f"Patterns of image {focus:,}",
         "filters": "Patterns with the filter",
         "distinctive": "Most distinctive patterns",
         "general": "Patterns that cover most images",

@@ -70,6 +70,7 @@ class TestingView(pn.viewable.Viewer):
         self._runtime = runtime
         self._state = state
         self._ticket = 0
+        self._seq = 0
         self._result: TestResult | None = None
         self._names: dict[str, str] | None = None
         self._bench = TestBench(
@@ -78,7 +79,7 @@ class TestingView(pn.viewable.Viewer):
                 testing_figures.control(spec) for spec in testing_figures.offered_specs()
             ],
             bench_view=_EMPTY if state.focus is None else {"stage": "loading"},
-            bench_change=testing_figures.position(self._change),
+            bench_change=testing_figures.position(self._change, self._seq),
             sizing_mode="stretch_both",
             margin=0,
         )
@@ -118,7 +119,7 @@ class TestingView(pn.viewable.Viewer):
         """Ask the network again; the answer to an older question is not drawn any more."""
         self._ticket += 1
         self._label.object = self._title()
-        self._bench.bench_change = testing_figures.position(self._change)
+        self._bench.bench_change = testing_figures.position(self._change, self._seq)
         if self._state.focus is None:
             self._runtime.inference.drop(self)
             self._result = None
@@ -239,6 +240,7 @@ class TestingView(pn.viewable.Viewer):
     def _receive(self, message: Mapping[str, Any]) -> None:
         """Act on what the browser sent; nothing in it is trusted."""
         kind, state = message.get("kind"), self._state
+        self._seq = safe.integer(message.get("seq"), 0, 2**53) or self._seq
         if kind == "set":
             self._set(
                 testing_figures.with_magnitude(
@@ -263,6 +265,9 @@ class TestingView(pn.viewable.Viewer):
     def _set(self, change: Change) -> None:
         if change != self._change:
             self._state.change = change
+        else:
+            # The browser waits for an answer before it sends more.
+            self._bench.bench_change = testing_figures.position(change, self._seq)
 
     def _choose_class(self, value: object) -> None:
         names = [str(index) for index in range(len(self._runtime.class_names))]

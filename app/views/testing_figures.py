@@ -110,9 +110,9 @@ def box_corners(change: Change) -> list[list[float]]:
     return [[box.left, box.top, box.right, box.bottom] for box in change.boxes]
 
 
-def position(change: Change) -> dict[str, Any]:
-    """Return where the controls stand."""
-    return {"magnitudes": dict(change.magnitudes), "boxes": box_corners(change)}
+def position(change: Change, seq: int) -> dict[str, Any]:
+    """Return where the controls stand after the browser's message number ``seq``."""
+    return {"magnitudes": dict(change.magnitudes), "boxes": box_corners(change), "seq": seq}
 
 
 def figures(
