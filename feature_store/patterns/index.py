@@ -103,6 +103,8 @@ class PatternIndex:
         self._order = numbers(rows["image_id"], np.int32).reshape(self.n_layers, -1)
         self.n_images = self._order.shape[1]
         self.n_ids = int(self._order[0].max()) + 1 if self.n_images else 0
+        self._is_mined = np.zeros(self.n_ids, dtype=bool)
+        self._is_mined[self._order[:1]] = True
         # Images that were not mined have no position.
         self._position = np.full((self.n_layers, self.n_ids), -1, dtype=np.int32)
         for position, order in zip(self._position, self._order, strict=True):
@@ -158,31 +160,44 @@ class PatternIndex:
         first = int(self.first_layer[pattern_id])
         return tuple((first + step, int(filter_)) for step, filter_ in enumerate(filters))
 
-    def known(self, image_ids: NDArray[np.integer] | Sequence[int]) -> NDArray[np.int32]:
-        """Keep the ids that were mined, each once, ascending."""
-        given = np.unique(np.asarray(image_ids, dtype=np.int64))
-        ids = given[(given >= 0) & (given < self.n_ids)].astype(np.int32)
-        return ids[self._position[0, ids] >= 0] if self.n_layers else ids[:0]
-
-    def count(self, image_ids: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Count the given images in every pattern.
+    def selected(self, image_ids: NDArray[np.integer] | Sequence[int]) -> NDArray[np.bool_]:
+        """Mark a selection.
 
         Parameters
         ----------
-        image_ids : ndarray of int32
-            As ``known`` returns them.
+        image_ids : sequence of int
+            Ids in any order; repeats, and images that were not mined, do not count.
+
+        Returns
+        -------
+        ndarray of shape (n_ids,), bool
+            By image id.
+        """
+        is_selected = np.zeros(self.n_ids, dtype=bool)
+        ids = np.asarray(image_ids, dtype=np.int64)
+        is_selected[ids[(ids >= 0) & (ids < self.n_ids)]] = True
+        return is_selected & self._is_mined
+
+    def count(self, is_selected: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Count the selected images in every pattern.
+
+        Parameters
+        ----------
+        is_selected : ndarray of shape (n_ids,), bool
+            As ``selected`` returns it.
 
         Returns
         -------
         ndarray of shape (n_patterns,), int64
-            Members among the given images.
+            Members that are selected.
         """
+        ids = np.flatnonzero(is_selected)
         counts = np.zeros(len(self), dtype=np.int64)
         for layer, rows in enumerate(self._of_layer):
-            # How many of the given images lie before each position.
-            is_given = np.zeros(self.n_images + 1, dtype=np.int32)
-            is_given[self._position[layer, image_ids] + 1] = 1
-            before = np.cumsum(is_given, dtype=np.int32)
+            # How many of them lie before each position.
+            is_there = np.zeros(self.n_images + 1, dtype=np.int32)
+            is_there[self._position[layer, ids] + 1] = 1
+            before = np.cumsum(is_there, dtype=np.int32)
             counts[rows] = before[self._high[rows]] - before[self._low[rows]]
         return counts
 
@@ -250,7 +265,7 @@ class PatternIndex:
         self,
         pattern_id: int,
         *,
-        selection: NDArray[np.int32] | None = None,
+        is_selected: NDArray[np.bool_] | None = None,
         q: float | None = None,
     ) -> PatternCard:
         """Describe a pattern.
@@ -259,8 +274,8 @@ class PatternIndex:
         ----------
         pattern_id : int
             Pattern.
-        selection : ndarray of int32, optional
-            Selected images, as ``known`` returns them.
+        is_selected : ndarray of shape (n_ids,), bool, optional
+            As ``selected`` returns it.
         q : float, optional
             False-discovery rate of its over-representation in the selection.
 
@@ -283,11 +298,13 @@ class PatternIndex:
         low, high = (float(bound) for bound in wilson_interval(wrong, labelled))
         entropy = float(class_entropy(true_counts)) if labelled else None
         expected = _known(self._expected_wrong[pattern_id])
-        is_selected = np.isin(members, selection) if selection is not None else members < 0
-        n_selection = 0 if selection is None else len(selection)
-        n_selected = int(np.count_nonzero(is_selected))
+        if is_selected is None:
+            is_selected = np.zeros(self.n_ids, dtype=bool)
+        n_selection = int(np.count_nonzero(is_selected))
+        is_shown = is_selected[members]
+        n_selected = int(np.count_nonzero(is_shown))
         chance = n_selection * len(members) / max(self.n_images, 1)
-        first = np.argsort(~is_selected, kind="stable")[:CARD_IMAGES]
+        first = np.argsort(~is_shown, kind="stable")[:CARD_IMAGES]
         return PatternCard(
             pattern_id=pattern_id,
             items=self.items(pattern_id),

@@ -65,24 +65,23 @@ def patterns_of_selection(
         When the path set was not mined yet.
     """
     index = pattern_index(store, path_set)
-    selection = index.known(image_ids)
-    if len(selection) < MIN_SELECTED:
-        return _of_few(index, selection, limit)
-    counts = index.count(selection)
+    is_selected = index.selected(image_ids)
+    n_selected = int(np.count_nonzero(is_selected))
+    if n_selected < MIN_SELECTED:
+        return _of_few(index, is_selected, limit)
+    counts = index.count(is_selected)
     # Patterns with no more selected members than expected are tests that failed as well: their
     # chance is far above every limit, and the family below counts them.
-    expected = index.support * len(selection) / max(index.n_images, 1)
+    expected = index.support * n_selected / max(index.n_images, 1)
     tested = np.flatnonzero((counts >= MIN_SELECTED) & (counts > expected))
-    chance = hypergeometric_tail(
-        counts[tested], len(selection), index.support[tested], index.n_images
-    )
+    chance = hypergeometric_tail(counts[tested], n_selected, index.support[tested], index.n_images)
     rates = benjamini_hochberg(chance, tests=len(index))
     is_found = rates < q_limit
     found, rates = tested[is_found], rates[is_found]
     order = np.lexsort((found, -index.rank_score[found], -counts[found], rates))
     rate_of = dict(zip(found.tolist(), rates.tolist(), strict=True))
     cards = [
-        index.card(pattern, selection=selection, q=rate_of[pattern])
+        index.card(pattern, is_selected=is_selected, q=rate_of[pattern])
         for pattern in _representatives(index, found[order], limit)
     ]
     return Recommendation(
@@ -90,12 +89,13 @@ def patterns_of_selection(
     )
 
 
-def _of_few(index: PatternIndex, selection: NDArray[np.int32], limit: int) -> Recommendation:
-    found = np.arange(len(index)) if len(selection) else np.zeros(0, dtype=np.int64)
-    for image in selection:
+def _of_few(index: PatternIndex, is_selected: NDArray[np.bool_], limit: int) -> Recommendation:
+    few = np.flatnonzero(is_selected)
+    found = np.arange(len(index)) if len(few) else np.zeros(0, dtype=np.int64)
+    for image in few:
         found = np.intersect1d(found, index.of_image(int(image)), assume_unique=True)
-    kind = "image" if len(selection) == 1 else "shared"
-    return _by_rank(index, found, kind, limit=limit, selection=selection)
+    kind = "image" if len(few) == 1 else "shared"
+    return _by_rank(index, found, kind, limit=limit, is_selected=is_selected)
 
 
 def patterns_of_image(
@@ -132,7 +132,7 @@ def patterns_of_image(
         index.of_image(image_id),
         "image",
         limit=limit,
-        selection=_selected(index, selection),
+        is_selected=_selected(index, selection),
     )
 
 
@@ -173,7 +173,7 @@ def patterns_of_path(
     """
     index = pattern_index(store, path_set)
     found = index.of_path(np.asarray(winners))
-    return _by_rank(index, found, "path", limit=limit, selection=_selected(index, selection))
+    return _by_rank(index, found, "path", limit=limit, is_selected=_selected(index, selection))
 
 
 def patterns_of_filters(
@@ -261,7 +261,7 @@ def top_patterns(
     index = pattern_index(store, path_set)
     chosen = index.ranked(order)[: max(limit, 0)].tolist()
     known = _selected(index, selection)
-    cards = tuple(index.card(pattern, selection=known) for pattern in chosen)
+    cards = tuple(index.card(pattern, is_selected=known) for pattern in chosen)
     return Recommendation(cards=cards, kind=order, n_found=len(index))
 
 
@@ -283,7 +283,7 @@ def pattern_card(
         When there is no such pattern.
     """
     index = pattern_index(store, path_set)
-    return index.card(pattern_id, selection=_selected(index, selection))
+    return index.card(pattern_id, is_selected=_selected(index, selection))
 
 
 def pattern_members(
@@ -331,8 +331,8 @@ def pattern_members(
     return members[start : None if limit is None else start + max(limit, 0)].copy()
 
 
-def _selected(index: PatternIndex, selection: Ids | None) -> NDArray[np.int32] | None:
-    return None if selection is None else index.known(selection)
+def _selected(index: PatternIndex, selection: Ids | None) -> NDArray[np.bool_] | None:
+    return None if selection is None else index.selected(selection)
 
 
 def _by_rank(
@@ -341,11 +341,11 @@ def _by_rank(
     kind: str,
     *,
     limit: int,
-    selection: NDArray[np.int32] | None,
+    is_selected: NDArray[np.bool_] | None,
 ) -> Recommendation:
     order = found[np.argsort(-index.rank_score[found], kind="stable")]
     return Recommendation(
-        cards=_cards(index, order, limit, selection), kind=kind, n_found=len(found)
+        cards=_cards(index, order, limit, is_selected), kind=kind, n_found=len(found)
     )
 
 
@@ -353,10 +353,10 @@ def _cards(
     index: PatternIndex,
     order: NDArray[np.int64],
     limit: int,
-    selection: NDArray[np.int32] | None,
+    is_selected: NDArray[np.bool_] | None,
 ) -> tuple[PatternCard, ...]:
     return tuple(
-        index.card(pattern, selection=selection)
+        index.card(pattern, is_selected=is_selected)
         for pattern in _representatives(index, order, limit)
     )
 

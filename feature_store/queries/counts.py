@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from feature_store.patterns.statistics import wilson_interval
-from feature_store.queries.points import PREDICTED, UNKNOWN, ImageTable, image_table
+from feature_store.queries.points import UNKNOWN, ImageTable, image_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,10 @@ def _rows(images: ImageTable, image_ids: Ids | None) -> NDArray[np.int64]:
     """Return the rows of a selection, ascending; ids without a prediction are left out."""
     if image_ids is None:
         return np.arange(len(images.image_id))
-    ids = np.unique(np.asarray(image_ids, dtype=np.int64))
-    return np.flatnonzero(np.isin(images.image_id, ids, assume_unique=True))
+    ids = np.asarray(image_ids, dtype=np.int64)
+    is_chosen = np.zeros(int(images.image_id.max(initial=-1)) + 1, dtype=bool)
+    is_chosen[ids[(ids >= 0) & (ids < len(is_chosen))]] = True
+    return np.flatnonzero(is_chosen[images.image_id])
 
 
 def film_strip(
@@ -128,16 +130,25 @@ def accuracy_by_split(store: Store) -> tuple[Accuracy, ...]:
     tuple of Accuracy
         With 95 % Wilson intervals; accuracy is None where no image has a label.
     """
-    rows = store.arrow(
-        "SELECT i.split, count(*) AS n, count(p.is_correct) AS n_labelled, "
-        f"count(*) FILTER (WHERE p.is_correct) AS n_correct FROM {PREDICTED} "
-        "GROUP BY i.split ORDER BY i.split"
-    ).to_pylist()
+    images = image_table(store)
+    is_labelled = images.true_class != UNKNOWN
     found = []
-    for row in rows:
-        low, high = wilson_interval(row["n_correct"], row["n_labelled"])
-        share = row["n_correct"] / row["n_labelled"] if row["n_labelled"] else None
-        found.append(Accuracy(**row, accuracy=share, low=float(low), high=float(high)))
+    for code, split in enumerate(images.splits):
+        is_here = images.split == code
+        n_labelled = int(np.count_nonzero(is_here & is_labelled))
+        n_correct = int(np.count_nonzero(is_here & images.is_correct))
+        low, high = wilson_interval(n_correct, n_labelled)
+        found.append(
+            Accuracy(
+                split=split,
+                n=int(np.count_nonzero(is_here)),
+                n_labelled=n_labelled,
+                n_correct=n_correct,
+                accuracy=n_correct / n_labelled if n_labelled else None,
+                low=float(low),
+                high=float(high),
+            )
+        )
     return tuple(found)
 
 
@@ -156,13 +167,12 @@ def confusion_matrix(store: Store, *, split: str | None = None) -> NDArray[np.in
     ndarray of shape (n_classes, n_classes), int64
         Row: true class; column: predicted class. Images without a label are left out.
     """
-    chosen = "" if split is None else "AND i.split = ?"
-    rows = store.arrow(
-        f"SELECT i.true_class::INTEGER AS t, p.predicted_class::INTEGER AS o, count(*) AS n "
-        f"FROM {PREDICTED} AND i.true_class IS NOT NULL {chosen} GROUP BY ALL",
-        *([] if split is None else [split]),
-    )
+    images = image_table(store)
+    is_counted = images.true_class != UNKNOWN
+    if split is not None:
+        is_counted &= np.array([name == split for name in images.splits], bool)[images.split]
     n_classes = len(store.class_names)
-    matrix = np.zeros((n_classes, n_classes), dtype=np.int64)
-    matrix[rows["t"].to_numpy(), rows["o"].to_numpy()] = rows["n"].to_numpy()
-    return matrix
+    pairs = images.true_class[is_counted].astype(np.int64) * n_classes
+    pairs += images.predicted_class[is_counted]
+    counts = np.bincount(pairs, minlength=n_classes * n_classes)
+    return counts.reshape(n_classes, n_classes)
