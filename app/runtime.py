@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from app import theme
+import numpy as np
+
+from app import theme, thumbnails
+from app.aggregate import PointIndex
+from feature_store import Store, queries
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from app.inference import InferenceService
-    from feature_store import Store
+    from feature_store.queries import LayerRow
+
+THUMBNAILS_KEPT = 4096
+"""Thumbnails of a store kept in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """What the page says of each image, in arrays of equal length sorted by ``ids``.
+
+    Parameters
+    ----------
+    ids : ndarray of int32
+        Image ids, ascending.
+    true_class, predicted_class : ndarray of int16
+        Class indices; -1 where the true class is unknown.
+    confidence : ndarray of float32
+        Score of the predicted class, in [0, 1].
+    is_wrong : ndarray of bool
+        Whether the prediction is wrong; False where the true class is unknown.
+    split : ndarray of int16
+        Index into ``splits``.
+    splits : tuple of str
+        Names of the splits.
+    """
+
+    ids: NDArray[np.int32]
+    true_class: NDArray[np.int16]
+    predicted_class: NDArray[np.int16]
+    confidence: NDArray[np.float32]
+    is_wrong: NDArray[np.bool_]
+    split: NDArray[np.int16]
+    splits: tuple[str, ...]
+
+    def rows(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the rows of the given ids; ids that are not here are left out."""
+        if not len(self.ids):
+            return np.zeros(0, np.int64)
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return at[self.ids[at] == ids]
+
+    def row(self, image_id: int | None) -> int | None:
+        """Return the row of one id, or None."""
+        if image_id is None:
+            return None
+        found = self.rows(np.array([image_id], np.int32))
+        return int(found[0]) if len(found) else None
 
 
 class Runtime:
@@ -24,8 +82,12 @@ class Runtime:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.name: str = store.name
         self.class_names: tuple[str, ...] = tuple(store.class_names)
+        self.key = str(store.manifest["tables"]["images"]["fingerprint"])[:16]
+        self._thumbnails: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
         self._lock = threading.Lock()
+        self._indices: dict[str, PointIndex] = {}
 
     @cached_property
     def inference(self) -> InferenceService:
@@ -34,10 +96,131 @@ class Runtime:
 
         return InferenceService(self.store)
 
+    @cached_property
+    def images(self) -> ImageTable:
+        """Classes, confidence and split of every image that has a prediction."""
+        return _image_table(self.store)
+
+    @cached_property
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The captured layers, in firing order."""
+        return tuple(queries.layers(self.store))
+
+    @cached_property
+    def projections(self) -> tuple[str, ...]:
+        """Names of the projections that the store holds."""
+        return tuple(queries.projections(self.store))
+
+    @property
+    def points(self) -> PointIndex:
+        """Points of the first projection."""
+        return self.point_index(self.projections[0])
+
+    def point_index(self, projection: str) -> PointIndex:
+        """Return the points of one projection, read on first use."""
+        with self._lock:
+            if projection not in self._indices:
+                points = queries.map_points(self.store, projection)
+                self._indices[projection] = PointIndex(points.image_id, points.x, points.y)
+            return self._indices[projection]
+
+    @cached_property
+    def splits(self) -> Mapping[str, NDArray[np.int32]]:
+        """Image ids by split, each sorted; the empty name holds all."""
+        table = self.images
+        by_name = {name: table.ids[table.split == code] for code, name in enumerate(table.splits)}
+        return {"": table.ids, **by_name} if len(by_name) > 1 else {"": table.ids}
+
     def class_colours(self, *, dark: bool) -> dict[str, str]:
         """Return ``"#rrggbb"`` by class name."""
         return theme.class_colours(self.class_names, dark=dark)
 
+    def class_name(self, index: int) -> str:
+        """Return the raw name of a class; escape it before it meets HTML."""
+        return self.class_names[index] if 0 <= index < len(self.class_names) else "unlabelled"
+
+    def thumbnail(self, image_id: int) -> tuple[bytes, str]:
+        """Return the bytes of a small picture of one image and their media type.
+
+        Parameters
+        ----------
+        image_id : int
+            An id of the store.
+
+        Returns
+        -------
+        tuple of (bytes, str)
+            A grey placeholder where the image is missing or cannot be read.
+        """
+        with self._lock:
+            found = self._thumbnails.get(image_id)
+            if found is not None:
+                self._thumbnails.move_to_end(image_id)
+                return found
+        made = thumbnails.make(lambda: queries.image_bytes(self.store, image_id))
+        with self._lock:
+            self._thumbnails[image_id] = made
+            while len(self._thumbnails) > THUMBNAILS_KEPT:
+                self._thumbnails.popitem(last=False)
+        return made
+
     def thumbnail_url(self, image_id: int) -> str:
-        """Return what an ``<img src>`` needs to show one image small."""
-        raise NotImplementedError
+        """Return what an ``<img src>`` needs to show one image small.
+
+        A relative address where our route is served (``panel serve --plugins app.routes``), else
+        the picture itself as a data URL.
+        """
+        if thumbnails.served_by_url():
+            return f"thumb/{self.key}/{int(image_id)}.png"
+        content, media_type = self.thumbnail(int(image_id))
+        return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _image_table(store: Store) -> ImageTable:
+    """Read all predicted images, sorted by id."""
+    found = queries.image_table(store)
+    return ImageTable(
+        ids=found.image_id,
+        true_class=found.true_class,
+        predicted_class=found.predicted_class,
+        confidence=found.confidence,
+        is_wrong=~found.is_correct & (found.true_class >= 0),
+        split=found.split,
+        splits=found.splits,
+    )
+
+
+_runtimes: dict[Path, Runtime] = {}
+_opening = threading.Lock()
+
+
+def open_runtime(path: Path) -> Runtime:
+    """Return the runtime of the store at ``path``; the newest generation for a new session.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of a store.
+
+    Returns
+    -------
+    Runtime
+        Shared by all sessions that see the same generation.
+
+    Raises
+    ------
+    StoreError
+        When the folder is not a store, or is damaged.
+    """
+    resolved = path.resolve()
+    with _opening:
+        known = _runtimes.get(resolved)
+        if known is None or known.store.newer_generation() is not None:
+            known = _runtimes[resolved] = Runtime(Store.open(resolved))
+        return known
+
+
+def find_runtime(key: str) -> Runtime | None:
+    """Return an opened runtime by the key that its thumbnails' addresses hold."""
+    with _opening:
+        return next((runtime for runtime in _runtimes.values() if runtime.key == key), None)

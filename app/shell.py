@@ -41,7 +41,7 @@ _STATE_CSS = (
     "color:var(--vt-ink)}"
     ".banner{display:flex;gap:10px;border-radius:6px;padding:7px 12px;font-size:13px;"
     "background:var(--vt-warn-soft);color:var(--vt-warn)}"
-    ".banner code{background:none;color:inherit}"
+    ".banner code{background:none;color:inherit}.banner a{color:inherit}"
     ".sk{background:var(--vt-well);border-radius:4px}"
     ".skg{display:flex;flex-direction:column;gap:8px;height:100%;box-sizing:border-box}"
 )
@@ -156,6 +156,17 @@ def banner(headline: str, detail: str, *, command: str = "") -> pn.pane.HTML:
     pane = _state_pane(
         f'<div class="banner" role="status"><span aria-hidden="true">⚠</span>'
         f"<span><b>{safe.label(headline)}</b> {safe.label(detail, limit=300)}{code}</span></div>"
+    )
+    pane.sizing_mode = "stretch_width"
+    return pane
+
+
+def news(seen: int, newer: int) -> pn.pane.HTML:
+    """Return the banner that says that the store has been written again."""
+    pane = _state_pane(
+        f'<div class="banner" role="status"><span aria-hidden="true">⚠</span><span>'
+        f"<b>A newer generation ({int(newer)}) of this store exists.</b> You see {int(seen)}, "
+        f'complete and unchanged. <a href="">Reload with {int(newer)}</a></span></div>'
     )
     pane.sizing_mode = "stretch_width"
     return pane

@@ -313,8 +313,8 @@ PAGE_SX: dict[str, Any] = {
 }
 """``sx`` of the page: a white header without shadow."""
 
-LOADING_CSS = (
-    f"body{{background:{LIGHT['page']}}}"
-    f"@media (prefers-color-scheme:dark){{body{{background:{LIGHT['page']}}}}}"
-)
-"""Colour of the page before the first script has run."""
+
+def loading_css(*, dark: bool) -> str:
+    """Return the colour of the page before its first script has run, so that dark never flashes."""
+    colour = tokens(dark=dark)
+    return f"body{{background:{colour['page']}!important;color:{colour['ink']}}}"

@@ -1,0 +1,375 @@
+"""Points of the map: finding them under the pointer or a lasso, and drawing them as one picture.
+
+The picture is aggregated on the server: counts and colour sums per pixel give the count-weighted
+mean class colour, whatever the number of points or classes. Neither picking nor drawing sends
+points to the browser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_MAX_PIXELS = 4_000_000
+_DENSE = 100_000
+
+
+@dataclass(frozen=True)
+class Viewport:
+    """A rectangle of the map and the pixels it is drawn on.
+
+    Parameters
+    ----------
+    x_range, y_range : tuple of (float, float)
+        Limits in the coordinates of the projection, ascending.
+    width, height : int
+        Size in pixels.
+    """
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        numbers = (*self.x_range, *self.y_range)
+        if not np.all(np.isfinite(numbers)):
+            msg = "the limits of a viewport must be finite"
+            raise ValueError(msg)
+        if self.x_range[0] >= self.x_range[1] or self.y_range[0] >= self.y_range[1]:
+            msg = "the limits of a viewport must ascend"
+            raise ValueError(msg)
+        if min(self.width, self.height) < 1 or self.width * self.height > _MAX_PIXELS:
+            msg = f"a viewport holds 1 to {_MAX_PIXELS:,} pixels"
+            raise ValueError(msg)
+
+    @property
+    def unit_x(self) -> float:
+        """Width of a pixel in coordinates."""
+        return (self.x_range[1] - self.x_range[0]) / self.width
+
+    @property
+    def unit_y(self) -> float:
+        """Height of a pixel in coordinates."""
+        return (self.y_range[1] - self.y_range[0]) / self.height
+
+
+class PointIndex:
+    """Grid over the points of one projection.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,), int32
+        Image id of each point.
+    x, y : ndarray of shape (n,), float32
+        Coordinates; points that are not finite are left out.
+    """
+
+    def __init__(
+        self, ids: NDArray[np.int32], x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> None:
+        finite = np.isfinite(x) & np.isfinite(y)
+        ids, x, y = ids[finite], x[finite], y[finite]
+        self._side = int(np.clip(np.sqrt(len(ids) / 2), 8, 512))
+        self._x0, self._y0 = (float(x.min()), float(y.min())) if len(ids) else (0.0, 0.0)
+        width, height = (float(np.ptp(x)), float(np.ptp(y))) if len(ids) else (1.0, 1.0)
+        self._cell_x = max(width / self._side, 1e-12)
+        self._cell_y = max(height / self._side, 1e-12)
+        column = np.minimum(((x - self._x0) / self._cell_x).astype(np.int64), self._side - 1)
+        row = np.minimum(((y - self._y0) / self._cell_y).astype(np.int64), self._side - 1)
+        cell = row * self._side + column
+        order = np.argsort(cell, kind="stable")
+        self.ids: NDArray[np.int32] = np.ascontiguousarray(ids[order], np.int32)
+        self.x: NDArray[np.float32] = np.ascontiguousarray(x[order], np.float32)
+        self.y: NDArray[np.float32] = np.ascontiguousarray(y[order], np.float32)
+        counts = np.bincount(cell, minlength=self._side**2)
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._by_id = np.argsort(self.ids, kind="stable")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least and greatest x, then least and greatest y."""
+        if not len(self):
+            return (0.0, 1.0, 0.0, 1.0)
+        return (
+            float(self.x.min()),
+            float(self.x.max()),
+            float(self.y.min()),
+            float(self.y.max()),
+        )
+
+    def positions(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the positions in ``ids``, ``x`` and ``y`` of the given image ids, where known."""
+        if not len(self) or not len(ids):
+            return np.zeros(0, np.int64)
+        ordered = self.ids[self._by_id]
+        at = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
+        known = ordered[at] == ids
+        return self._by_id[at[known]]
+
+    def place(self, image_id: int) -> tuple[float, float] | None:
+        """Return the coordinates of one image, or None when it is not on this map."""
+        found = self.positions(np.array([image_id], np.int32))
+        return (float(self.x[found[0]]), float(self.y[found[0]])) if len(found) else None
+
+    def in_box(self, x0: float, x1: float, y0: float, y1: float) -> NDArray[np.int64]:
+        """Return the positions of the points inside a rectangle, its edges included."""
+        near = self._candidates(x0, x1, y0, y1)
+        x, y = self.x[near], self.y[near]
+        return near[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)]
+
+    def in_polygon(self, vertices: Sequence[tuple[float, float]]) -> NDArray[np.int64]:
+        """Return the positions of the points inside an outline, by the even-odd rule.
+
+        Parameters
+        ----------
+        vertices : sequence of (float, float)
+            At least three corners; the outline is closed.
+
+        Returns
+        -------
+        ndarray of int64
+            Positions in ``ids``.
+        """
+        corners = np.asarray(vertices, dtype=np.float64)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+        near = self.in_box(float(x0), float(x1), float(y0), float(y1))
+        x, y = self.x[near].astype(np.float64), self.y[near].astype(np.float64)
+        inside = np.zeros(len(near), dtype=bool)
+        previous = corners[-1]
+        for corner in corners:
+            crosses = (corner[1] > y) != (previous[1] > y)
+            if crosses.any():
+                slope = (previous[0] - corner[0]) / (previous[1] - corner[1])
+                inside ^= crosses & (x < corner[0] + (y - corner[1]) * slope)
+            previous = corner
+        return near[inside]
+
+    def nearest(
+        self,
+        x: float,
+        y: float,
+        *,
+        reach_x: float,
+        reach_y: float,
+        shown: NDArray[np.bool_] | None = None,
+    ) -> int | None:
+        """Return the position of the point nearest to (x, y), or None within reach.
+
+        Parameters
+        ----------
+        x, y : float
+            Where the pointer is.
+        reach_x, reach_y : float
+            Half axes of the ellipse that is searched; distances are measured in them, so that
+            they are distances on the screen.
+        shown : ndarray of bool, optional
+            By position: which points count.
+
+        Returns
+        -------
+        int or None
+            Position in ``ids``.
+        """
+        near = self._candidates(x - reach_x, x + reach_x, y - reach_y, y + reach_y)
+        if shown is not None:
+            near = near[shown[near]]
+        if not len(near):
+            return None
+        distance = ((self.x[near] - x) / reach_x) ** 2 + ((self.y[near] - y) / reach_y) ** 2
+        best = int(np.argmin(distance))
+        return int(near[best]) if distance[best] <= 1 else None
+
+    def _candidates(self, x0: float, x1: float, y0: float, y1: float) -> NDArray[np.int64]:
+        """Positions of the points of all grid cells that a rectangle touches."""
+        last = self._side - 1
+        columns = (np.array([x0, x1]) - self._x0) / self._cell_x
+        rows = (np.array([y0, y1]) - self._y0) / self._cell_y
+        if columns[1] < 0 or rows[1] < 0 or columns[0] > self._side or rows[0] > self._side:
+            return np.zeros(0, np.int64)
+        left, right = np.clip(columns, 0, last).astype(np.int64)
+        low, high = np.clip(rows, 0, last).astype(np.int64)
+        # The columns of one row of cells are neighbours in memory.
+        spans = [
+            np.arange(
+                self._starts[row * self._side + left], self._starts[row * self._side + right + 1]
+            )
+            for row in range(low, high + 1)
+        ]
+        return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Points of one layer of the picture.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n,), float32
+        Coordinates.
+    colours : ndarray of shape (n, 3), float32
+        Red, green, blue in [0, 1].
+    radius : float
+        Radius of a mark in pixels.
+    opacity : float
+        Opacity of a mark in [0, 1].
+    doubt : ndarray of shape (n,), float32, optional
+        When given, a pixel takes the colour of its point with the least value instead of the
+        mean colour.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    colours: NDArray[np.float32]
+    radius: float
+    opacity: float = 1.0
+    doubt: NDArray[np.float32] | None = None
+
+
+def mark_radius(points_in_view: int) -> float:
+    """Return the radius in pixels that suits a number of points: fewer points, larger marks."""
+    for limit, radius in ((150, 4.5), (600, 3.6), (2_000, 2.8), (6_000, 2.1), (20_000, 1.7)):
+        if points_in_view <= limit:
+            return radius
+    return 1.0 if points_in_view <= _DENSE else 0.5
+
+
+def render(layers: Sequence[Marks], view: Viewport) -> NDArray[np.uint8]:
+    """Draw layers of points over one another.
+
+    Parameters
+    ----------
+    layers : sequence of Marks
+        From bottom to top.
+    view : Viewport
+        What is seen.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 4), uint8
+        Straight-alpha RGBA; the first row is the top of the map.
+    """
+    colour = np.zeros((view.height, view.width, 3), np.float32)
+    alpha = np.zeros((view.height, view.width), np.float32)
+    for marks in layers:
+        top, cover = _layer(marks, view)
+        rest = alpha * (1 - cover)
+        colour = top * cover[..., None] + colour * rest[..., None]
+        alpha = cover + rest
+        colour /= np.maximum(alpha, 1e-6)[..., None]
+    picture = np.empty((view.height, view.width, 4), np.uint8)
+    picture[..., :3] = np.round(np.clip(colour, 0, 1) * 255)
+    picture[..., 3] = np.round(alpha * 255)
+    return picture[::-1]
+
+
+def _layer(marks: Marks, view: Viewport) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean colour (h, w, 3) and coverage (h, w) of one layer; the first row is the bottom."""
+    if not len(marks.x):
+        return (
+            np.zeros((view.height, view.width, 3), np.float32),
+            np.zeros((view.height, view.width), np.float32),
+        )
+    sums = mean_colours(marks, view) if marks.doubt is None else _doubtful_colours(marks, view)
+    spread = np.zeros_like(sums)
+    for down, right, weight in _disc(marks.radius):
+        target, source = _shifted(sums.shape, down, right)
+        spread[target] += weight * sums[source]
+    weight_sum = spread[..., 3]
+    colour = spread[..., :3] / np.maximum(weight_sum, 1e-6)[..., None]
+    cover = np.minimum(weight_sum, 1)
+    if marks.radius < 1:
+        # Of very many points only the density can be seen: more of them, more opaque.
+        top = max(float(weight_sum.max()), 1.0)
+        cover = np.where(weight_sum > 0, 0.35 + 0.65 * np.log1p(weight_sum) / np.log1p(top), 0)
+    return colour, (cover * marks.opacity).astype(np.float32)
+
+
+def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
+    """Aggregate points into sums of red, green, blue and the count per pixel.
+
+    Parameters
+    ----------
+    marks : Marks
+        Points and their colours.
+    view : Viewport
+        Pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 4), float32
+        Dividing the first three by the last gives the count-weighted mean colour, the one that
+        datashader's categorical shading shows.
+    """
+    import datashader as ds
+    import pandas as pd
+
+    frame = pd.DataFrame({
+        "x": marks.x, "y": marks.y,
+        "r": marks.colours[:, 0], "g": marks.colours[:, 1], "b": marks.colours[:, 2],
+    })  # fmt: skip
+    canvas = ds.Canvas(view.width, view.height, x_range=view.x_range, y_range=view.y_range)
+    parts = ds.summary(n=ds.count(), r=ds.sum("r"), g=ds.sum("g"), b=ds.sum("b"))
+    sums = canvas.points(frame, "x", "y", parts)
+    layers = [np.nan_to_num(sums[name].to_numpy()) for name in ("r", "g", "b", "n")]
+    return np.stack(layers, axis=-1).astype(np.float32)
+
+
+def _doubtful_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
+    """Like ``mean_colours``, but a pixel holds only its point of least value, once."""
+    column = ((marks.x - view.x_range[0]) / view.unit_x).astype(np.int64)
+    row = ((marks.y - view.y_range[0]) / view.unit_y).astype(np.int64)
+    inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
+    pixel = (row * view.width + column)[inside]
+    colours = marks.colours[inside]
+    assert marks.doubt is not None  # noqa: S101 - the caller has looked
+    # Written from the greatest to the least value, the last one written stays.
+    order = np.argsort(-marks.doubt[inside], kind="stable")
+    sums = np.zeros((view.height * view.width, 4), np.float32)
+    sums[pixel[order], :3] = colours[order]
+    sums[pixel, 3] = 1
+    return sums.reshape(view.height, view.width, 4)
+
+
+def _disc(radius: float) -> list[tuple[int, int, float]]:
+    """Pixels of a round mark with smooth edge: row, column and weight of each."""
+    reach = int(np.ceil(radius))
+    pixels = []
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            weight = min(max(radius + 0.5 - float(np.hypot(down, right)), 0.0), 1.0)
+            if weight > 0:
+                pixels.append((down, right, weight))
+    return pixels
+
+
+def _shifted(
+    shape: tuple[int, ...], down: int, right: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Slices that move an image by whole pixels without wrapping round."""
+
+    def pair(size: int, step: int) -> tuple[slice, slice]:
+        return (
+            slice(max(step, 0), size + min(step, 0)),
+            slice(max(-step, 0), size - max(step, 0)),
+        )
+
+    rows, columns = pair(shape[0], down), pair(shape[1], right)
+    return (rows[0], columns[0]), (rows[1], columns[1])
+
+
+def warm_up() -> None:
+    """Compile the aggregation, so that no person waits for it."""
+    one = np.zeros(1, np.float32)
+    marks = Marks(one, one, np.zeros((1, 3), np.float32), radius=1.0)
+    mean_colours(marks, Viewport((-1.0, 1.0), (-1.0, 1.0), 4, 4))

@@ -1,0 +1,35 @@
+// Keys of the page; silent while someone types. Also tells which modifier a region is drawn with.
+export function render({ model, el }) {
+  const KEYS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "1", "2", "3", "4", "f", "Escape", "/", "i", "z", "Z", "[", "]", "r", "?"])
+  const typing = (event) => {
+    const target = event.composedPath()[0]
+    if (!target || !target.tagName) return false
+    if (["TEXTAREA", "SELECT"].includes(target.tagName) || target.isContentEditable) return true
+    if (target.tagName === "INPUT" && target.type !== "range") return true
+    const slider = target.type === "range" || target.getAttribute("role") === "slider"
+    return slider && event.key.startsWith("Arrow")
+  }
+  let modifier = ""
+  const tell = (event) => {
+    const now = event.shiftKey ? "shift" : event.altKey ? "alt" : ""
+    if (now !== modifier) { modifier = now; model.send_msg({ modifier }) }
+  }
+  const down = (event) => {
+    tell(event)
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event) || !KEYS.has(event.key)) return
+    if (event.key === "/" || event.key.startsWith("Arrow")) event.preventDefault()
+    model.send_msg({ key: event.key })
+  }
+  const reset = () => { if (modifier) { modifier = ""; model.send_msg({ modifier }) } }
+  const back = () => model.send_msg({ address: location.search })
+  document.addEventListener("keydown", down)
+  document.addEventListener("keyup", tell)
+  addEventListener("blur", reset)
+  addEventListener("popstate", back)
+  model.on("remove", () => {
+    document.removeEventListener("keydown", down)
+    document.removeEventListener("keyup", tell)
+    removeEventListener("blur", reset)
+    removeEventListener("popstate", back)
+  })
+}

@@ -1,0 +1,63 @@
+"""Keys of the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import param
+from panel.custom import JSComponent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HERE = Path(__file__).parent
+
+HELP = (
+    ("← →", "move the focus through the selection"),
+    ("1 2 3 4", "go to a view"),
+    ("f", "maximise the view, or give it back its place"),
+    ("Esc", "close what is open, then clear the selection"),
+    ("/", "search"),
+    ("i", "select the others"),
+    ("z, Shift z", "undo, redo"),
+    ("[ ]", "evidence of the previous, the next layer"),
+    ("r", "reset the changes of the image"),
+    ("?", "this list"),
+)
+"""What each key does, for the help dialog."""
+
+
+class Keys(JSComponent):
+    """Listens on the document; silent while someone types.
+
+    Parameters
+    ----------
+    keys_modifier : str
+        ``"shift"``, ``"alt"`` or empty: what is held down while a region is drawn.
+    """
+
+    keys_modifier = param.String(default="")
+
+    _esm = _HERE / "keys.js"
+
+    def __init__(
+        self,
+        on_key: Callable[[str], None] | None = None,
+        on_address: Callable[[str], None] | None = None,
+        **params: Any,
+    ) -> None:
+        self._on_key = on_key
+        self._on_address = on_address
+        super().__init__(**params)
+
+    def _handle_msg(self, msg: Any) -> None:
+        if not isinstance(msg, dict):
+            return
+        modifier, key, address = msg.get("modifier"), msg.get("key"), msg.get("address")
+        if modifier in {"", "shift", "alt"}:
+            self.keys_modifier = modifier
+        if isinstance(key, str) and self._on_key:
+            self._on_key(key[:12])
+        if isinstance(address, str) and self._on_address:
+            self._on_address(address[:2000])

@@ -1,0 +1,184 @@
+"""The selection bar: how many images, how they were chosen, their errors, their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from app import safe, theme
+from feature_store.patterns.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from app.runtime import Runtime
+    from app.state import SessionState
+
+_HERE = Path(__file__).parent
+
+FILM_LENGTH = 41
+"""Pictures of the film strip; the focus stands in the middle of them."""
+
+_MIX_NAMES = 3
+
+
+class SelectionBar(JSComponent):
+    """Draws the bar; Python fills it.
+
+    Parameters
+    ----------
+    bar_data : dict
+        Texts and the class mix; all of it is set as text.
+    bar_film : list of dict
+        ``{"id", "url", "label", "bad", "focus"}`` of each picture.
+    """
+
+    bar_data = param.Dict(default={})
+    bar_film = param.List(default=[], item_type=dict)
+
+    _esm = _HERE / "selection_bar.js"
+    _stylesheets: ClassVar[list[Any]] = [_HERE / "bars.css"]
+
+    def __init__(self, runtime: Runtime, state: SessionState, **params: Any) -> None:
+        self._runtime = runtime
+        self._state = state
+        self._order: NDArray[np.int32] = np.zeros(0, np.int32)
+        super().__init__(**params)
+        self._refresh()
+        state.param.watch(
+            lambda *_: self._refresh(), ["selection", "focus", "split", "can_undo", "can_redo"]
+        )
+
+    def move(self, step: int) -> None:
+        """Move the focus by ``step`` pictures through the film strip, stopping at its ends."""
+        if not len(self._order):
+            return
+        at = self._position()
+        target = 0 if at is None else min(max(at + step, 0), len(self._order) - 1)
+        self._state.set_focus(int(self._order[target]))
+
+    def _handle_msg(self, msg: Any) -> None:
+        if not isinstance(msg, dict):
+            return
+        focus = safe.integer(msg.get("focus"), 0, 2**31 - 1)
+        if focus is not None:
+            self._state.set_focus(focus)
+        actions = {
+            "previous": lambda: self.move(-1),
+            "next": lambda: self.move(1),
+            "invert": self._state.invert,
+            "undo": self._state.undo,
+            "redo": self._state.redo,
+            "clear": self._state.clear,
+        }
+        action = actions.get(str(msg.get("act")))
+        if action is not None:
+            action()
+
+    def _position(self) -> int | None:
+        """Where the focus stands in the film strip's order."""
+        if self._state.focus is None:
+            return None
+        found = np.flatnonzero(self._order == self._state.focus)
+        return int(found[0]) if len(found) else None
+
+    def _refresh(self) -> None:
+        table = self._runtime.images
+        rows = table.rows(self._state.selected_ids)
+        self._order = table.ids[rows[np.argsort(table.confidence[rows], kind="stable")]]
+        with pn.io.hold():
+            self.param.update(bar_data=self._texts(rows), bar_film=self._film())
+
+    def _texts(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        state, table = self._state, self._runtime.images
+        universe = table.rows(state.universe)
+        base = _share(table.is_wrong[universe])
+        total = f"{len(universe):,}"
+        common = {
+            "can": {
+                "undo": state.can_undo,
+                "redo": state.can_redo,
+                "clear": not state.selection.is_all,
+                "invert": not state.selection.is_all,
+            },
+            **self._mix(rows),
+        }
+        where = f" {state.split} images" if state.split else " images"
+        if state.selection.is_all:
+            return {
+                **common, "all": True, "n": total, "of": f"of {total} selected", "origin": "",
+                "share": f"{int(table.is_wrong[universe].sum()):,} wrong ({base})",
+                "base": " · draw round points, click a class, or press / and search",
+                "at": self._at(),
+            }  # fmt: skip
+        wrong = int(table.is_wrong[rows].sum())
+        known = int((table.true_class[universe] >= 0).sum())
+        rate = float(table.is_wrong[universe].sum() / known) if known else 0.0
+        raised = len(rows) > 0 and wilson_interval(wrong, len(rows))[0] > rate
+        return {
+            **common, "all": False, "n": f"{len(rows):,}", "of": f"of {total} selected",
+            "origin": safe.plain(state.selection.origin, limit=60),
+            "share": f"{'▲ ' if raised else ''}{wrong:,} wrong ({_share(table.is_wrong[rows])})",
+            "raised": bool(raised),
+            "base": f" · all{where} {base}", "at": self._at(),
+            "hint": "No image matches. Undo, or clear the selection.",
+        }  # fmt: skip
+
+    def _mix(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        names = self._runtime.class_names
+        classes = self._runtime.images.true_class[rows]
+        counts = np.bincount(classes[classes >= 0], minlength=len(names))
+        order = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
+        mix = [
+            [
+                int(counts[index]),
+                theme.class_variable(index, len(names)),
+                f"{safe.plain(names[index])} {counts[index]:,}",
+            ]
+            for index in order[:20]
+        ]
+        said = " · ".join(
+            f"{safe.plain(names[index], limit=18)} {counts[index]:,}"
+            for index in order[:_MIX_NAMES]
+        )
+        return {"mix": mix, "mixtext": said}
+
+    def _at(self) -> str:
+        at = self._position()
+        of = f"{len(self._order):,}, least confident first"
+        return of if at is None else f"{at + 1:,} of {of}"
+
+    def _film(self) -> list[dict[str, Any]]:
+        at = self._position() or 0
+        first = max(0, min(at - FILM_LENGTH // 2, len(self._order) - FILM_LENGTH))
+        shown = self._order[first : first + FILM_LENGTH]
+        return [self._picture(int(image_id)) for image_id in shown]
+
+    def _picture(self, image_id: int) -> dict[str, Any]:
+        runtime = self._runtime
+        table = runtime.images
+        row = table.row(image_id)
+        assert row is not None  # noqa: S101 - ids of the strip come from the table
+        true = safe.plain(runtime.class_name(int(table.true_class[row])), limit=40)
+        predicted = safe.plain(runtime.class_name(int(table.predicted_class[row])), limit=40)
+        return {
+            "id": image_id,
+            "url": runtime.thumbnail_url(image_id),
+            "label": f"image {image_id:,}: true {true}, predicted {predicted} "
+            f"{table.confidence[row]:.2f}",
+            "bad": bool(table.is_wrong[row]),
+            "focus": image_id == self._state.focus,
+        }
+
+
+def _share(wrong: NDArray[np.bool_]) -> str:
+    """Share of wrong predictions in per cent; one decimal where it is small."""
+    if not len(wrong):
+        return "0 %"
+    percent = 100 * float(wrong.mean())
+    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"

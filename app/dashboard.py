@@ -1,0 +1,434 @@
+"""The page: header, selection bar, four views, footer, and what connects them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+
+from app import safe, shell, theme
+from app.components import keys as keys_module
+from app.components.bars import HeaderBar, PhoneTabs
+from app.components.keys import Keys
+from app.components.selection_bar import SelectionBar
+from app.runtime import Runtime, open_runtime
+from app.search import search
+from app.state import SessionState
+from app.stores import choose_store, list_stores
+from app.views.about import AboutPage
+from app.views.map_view import MapView
+from app.views.network import NetworkView
+from app.views.simulation import SimulationView
+from app.views.testing import TestingView
+from feature_store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAGES = (("explore", "Explore"), ("about", "About this store"))
+
+EXAMPLES = (
+    ("2871", "an image by its id"),
+    ("cat predicted deer", "true class, and what it was taken for"),
+    ("wrong, confidence > 0.9", "wrong or right, and a confidence"),
+    ("LAYER/12", "a filter of a layer"),
+)
+
+NEW_DATA_MS = 30_000
+"""How often a session looks for a newer generation of its store."""
+
+_FOOT_CSS = (
+    ":host{background:var(--vt-surface);border-top:1px solid var(--vt-line);overflow:hidden;"
+    "color:var(--vt-ink-2);font:400 12px/1 var(--vt-font);box-sizing:border-box}"
+    ".foot{display:flex;align-items:center;gap:14px;height:100%;padding:0 12px;"
+    "white-space:nowrap}.mono{font-family:var(--vt-mono)}"
+    ".dot{width:8px;height:8px;border-radius:50%;background:var(--vt-ok);display:inline-block;"
+    "margin-right:5px}@media (max-width:1599px){.wide{display:none}}"
+)
+
+
+def create_page(arguments: Sequence[str] = ()) -> pmui.Page:
+    """Return the page of one session.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Folders of stores; see ``app.stores.list_stores``.
+
+    Returns
+    -------
+    panel_material_ui.Page
+        The dashboard, or a page that says why there is none and what to run.
+    """
+    query = _query()
+    stores = list_stores(arguments)
+    name = choose_store(stores, query.get("store"))
+    dark = query.get("theme") == "dark"
+    if name is None:
+        return _problem_page(
+            "No store of that name" if stores else "There is no store here yet",
+            f"This server shows {', '.join(stores)}."
+            if stores
+            else "Build the demo store, or name a folder after --args.",
+            command="" if stores else "doit store:digits",
+            dark=dark,
+        )
+    try:
+        runtime = open_runtime(stores[name])
+        dashboard = Dashboard(runtime, stores=list(stores), name=name, query=query)
+    except (StoreError, OSError) as error:
+        return _problem_page(
+            f"The store {name} cannot be shown", str(error), command="", dark=dark
+        )
+    return dashboard.page
+
+
+def _query() -> dict[str, str]:
+    """First value of each part of the address."""
+    arguments = pn.state.session_args or {}
+    return {
+        key: values[0].decode("utf-8", "replace")
+        for key, values in arguments.items()
+        if isinstance(values, list) and values and isinstance(values[0], bytes)
+    }
+
+
+def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: str) -> pmui.Page:
+    return pmui.Page(
+        title=title,
+        header=header,
+        main=[body],
+        sidebar_open=False,
+        theme_toggle=False,
+        dark_theme=dark,
+        busy_indicator=None,
+        theme_config=theme.THEME_CONFIG,
+        sx=theme.PAGE_SX,
+        stylesheets=[theme.PAGE_CSS],
+        raw_css=[theme.loading_css(dark=dark)],
+    )
+
+
+def _problem_page(headline: str, detail: str, *, command: str, dark: bool) -> pmui.Page:
+    body = pn.Column(
+        shell.message(headline, detail, command=command, is_error=True),
+        sizing_mode="stretch_both",
+        margin=0,
+        stylesheets=[theme.ROOT_CSS],
+    )
+    bar = HeaderBar(sizing_mode="stretch_width", margin=0, header_data={"store": "", "line": ""})
+    page = _page([bar], body, dark=dark, title="VATUN")
+
+    def act(name: str, _: str) -> None:
+        if name == "theme":
+            page.dark_theme = not page.dark_theme
+
+    bar.listen(act)
+    return page
+
+
+class Dashboard:
+    """One session's page over a runtime.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Shared, read-only.
+    stores : list of str
+        Names of all stores of this server.
+    name : str
+        The one that is shown.
+    query : dict of str to str
+        Parts of the address at the start.
+    """
+
+    def __init__(
+        self, runtime: Runtime, *, stores: list[str], name: str, query: dict[str, str]
+    ) -> None:
+        self.runtime = runtime
+        self._stores = stores
+        self._name = name
+        self.state = self._start_state(query)
+        self._layers = {row.layer_name: (row.layer_index, row.filters) for row in runtime.layers}
+        self._keys = Keys(
+            self._on_key, self._on_address, width=0, height=0, margin=0, css_classes=["keys"]
+        )
+        self._header = HeaderBar(sizing_mode="stretch_width", margin=0)
+        self._header.listen(self._on_header)
+        self.bar = SelectionBar(
+            runtime, self.state, sizing_mode="stretch_width", margin=0, css_classes=["selbar"]
+        )
+        self._tabs = PhoneTabs(sizing_mode="stretch_width", margin=0, css_classes=["tabs"])
+        self._tabs.link(self.state, tabs_view="view", bidirectional=True)
+        self._help = _help_dialog()
+        self._about: AboutPage | None = None
+        self.page = _page(
+            [self._header], self._root(), dark=self.state.dark, title=f"VATUN · {name}"
+        )
+        self._connect()
+
+    # -- what is built once --------------------------------------------------------------
+
+    def _start_state(self, query: dict[str, str]) -> SessionState:
+        runtime = self.runtime
+        view = runtime.store.info.get("view", {})
+        state = SessionState(
+            dict(runtime.splits),
+            dark=query.get("theme") == "dark",
+            split="test" if "test" in runtime.splits else "",
+            colour_by="true" if len(runtime.class_names) <= 10 else "correct",
+            path_set=str(view.get("path_set", "balanced")),
+        )
+        asked = query.get("image", "")
+        focus = int(asked) if asked.isdecimal() and len(asked) < 10 else None
+        if focus is None or not state.shows(focus):
+            focus = self._first_focus(state)
+        state.focus = focus
+        return state
+
+    def _first_focus(self, state: SessionState) -> int | None:
+        """Start where the network is least sure."""
+        table = self.runtime.images
+        rows = table.rows(state.universe)
+        return int(table.ids[rows[np.argmin(table.confidence[rows])]]) if len(rows) else None
+
+    def _root(self) -> pn.Column:
+        runtime, state = self.runtime, self.state
+        self.views = (
+            MapView(runtime, state, keys=self._keys),
+            TestingView(runtime, state),
+            NetworkView(runtime, state),
+            SimulationView(runtime, state),
+        )
+        self._grid = pn.Column(
+            *self.views,
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[theme.GRID_CSS],
+            css_classes=["grid", "tab-a"],
+        )
+        foot = pn.pane.HTML(
+            self._foot(),
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[_FOOT_CSS],
+            css_classes=["foot"],
+        )
+        self._news = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
+        self._explore = [self.bar, self._news, self._grid, foot, self._tabs]
+        self._root_column = pn.Column(
+            *self._explore,
+            self._keys,
+            self._help,
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[theme.ROOT_CSS],
+        )
+        return self._root_column
+
+    def _foot(self) -> str:
+        runtime = self.runtime
+        info, manifest = runtime.store.info, runtime.store.manifest
+        model = safe.label(dict(info.get("model", {})).get("builder", "unknown network"), limit=40)
+        weights = str(dict(manifest.get("files", {}).get("weights", {})).get("sha256", ""))[:8]
+        filters = sum(count for _, count in self._layers.values())
+        parts = [
+            '<span><span class="dot"></span>Ready</span>',
+            f"<span>{model}"
+            + (f' · weights <span class="mono">{safe.label(weights)}</span>' if weights else "")
+            + "</span>",
+            f"<span>store generation {int(runtime.store.generation)}</span>",
+            f'<span class="wide">{len(self._layers)} layers, {filters:,} filters</span>',
+        ]
+        return f'<div class="foot">{"".join(parts)}</div>'
+
+    def _header_data(self) -> dict[str, Any]:
+        state = self.state
+        table = self.runtime.images
+        rows = table.rows(state.universe)
+        known = table.true_class[rows] >= 0
+        right = 100 * (1 - table.is_wrong[rows][known].mean()) if known.any() else None
+        where = f"{safe.plain(state.split, limit=20)} split" if state.split else "all images"
+        first_layer = next(iter(self._layers), "conv1")
+        biggest = f"{int(table.ids[-1]):,}" if len(table.ids) else "0"
+        names = self.runtime.class_names
+        examples = [
+            [biggest, EXAMPLES[0][1]],
+            [f"{names[0]} predicted {names[1]}", EXAMPLES[1][1]],
+            list(EXAMPLES[2]),
+            [f"{first_layer}/12", EXAMPLES[3][1]],
+        ]
+        return {
+            "pages": [{"id": key, "label": label} for key, label in PAGES],
+            "page": state.page,
+            "store": safe.plain(self._name, limit=40),
+            "stores": [safe.plain(name, limit=40) for name in self._stores],
+            "line": where if right is None else f"{where} · {right:.1f} % correct",
+            "examples": [[safe.plain(text, limit=60), means] for text, means in examples],
+            "dark": state.dark,
+        }
+
+    # -- what connects them --------------------------------------------------------------
+
+    def _connect(self) -> None:
+        state = self.state
+        self._draw_header()
+        state.param.watch(lambda *_: self._draw_header(), ["page", "split", "dark"])
+        state.param.watch(lambda *_: self._arrange(), ["view", "maximised"])
+        state.param.watch(self._show_page, "page")
+        state.param.watch(self._on_dark, "dark")
+        state.param.watch(self._write_address, ["focus", "dark"])
+        if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
+            pn.state.add_periodic_callback(self._look_for_news, period=NEW_DATA_MS)
+
+    def _draw_header(self) -> None:
+        self._header.header_data = self._header_data()
+
+    def _arrange(self) -> None:
+        state = self.state
+        classes = ["grid", f"tab-{state.view}"]
+        if state.maximised:
+            classes.append(f"max-{state.maximised}")
+        if state.view == "d":
+            classes.append("open-d")
+        self._grid.css_classes = classes
+
+    def _show_page(self, _: Any) -> None:
+        if self._about is None:
+            self._about = AboutPage(self.runtime)
+        shown = self._explore if self.state.page == "explore" else [self._about]
+        self._root_column[:] = [*shown, self._keys, self._help]
+
+    def _on_dark(self, _: Any) -> None:
+        self.page.dark_theme = self.state.dark
+
+    def _write_address(self, *_: Any) -> None:
+        if pn.state.location is not None:
+            pn.state.location.update_query(
+                image=self.state.focus, theme="dark" if self.state.dark else None
+            )
+
+    def _on_address(self, text: str) -> None:
+        """Follow the browser's Back and Forward."""
+        asked = parse_qs(text.removeprefix("?")).get("image", [""])[0]
+        if asked.isdecimal() and len(asked) < 10:
+            self.state.set_focus(int(asked))
+
+    def _on_header(self, name: str, value: str) -> None:
+        state = self.state
+        if name == "theme":
+            state.dark = not state.dark
+        elif name == "help":
+            self._help.open = True
+        elif name == "page" and value in dict(PAGES):
+            state.page = value
+        elif name == "search":
+            self._search(value)
+
+    def _search(self, text: str) -> None:
+        state, runtime = self.state, self.runtime
+        found = search(
+            text,
+            images=runtime.images,
+            class_names=runtime.class_names,
+            layers=self._layers,
+            universe=state.universe,
+        )
+        if found.reason:
+            self._header.show_none(safe.plain(found.reason, limit=200))
+            return
+        if found.ids is not None and not len(found.ids):
+            self._header.show_none(f"No image: {safe.plain(found.origin)}.")
+            return
+        state.page = "explore"
+        if found.image_id is not None:
+            state.set_focus(found.image_id)
+        elif found.filter is not None:
+            state.filters = (found.filter,)
+        elif found.ids is not None:
+            state.select(found.ids, found.origin)
+        self._header.show_found()
+
+    def _on_key(self, key: str) -> None:
+        state = self.state
+        actions: dict[str, Any] = {
+            "ArrowLeft": lambda: self.bar.move(-1),
+            "ArrowRight": lambda: self.bar.move(1),
+            "ArrowUp": lambda: self.bar.move(-1),
+            "ArrowDown": lambda: self.bar.move(1),
+            "f": self._toggle_maximised,
+            "Escape": self._escape,
+            "/": self._header.focus_search,
+            "i": state.invert,
+            "z": state.undo,
+            "Z": state.redo,
+            "r": lambda: state.param.update(change=None),
+            "[": lambda: self._step_layer(-1),
+            "]": lambda: self._step_layer(1),
+            "?": lambda: self._help.param.update(open=True),
+        }
+        if key in "1234" and len(key) == 1:
+            view = "abcd"[int(key) - 1]
+            state.view = "a" if view == "d" == state.view else view
+        elif key in actions:
+            actions[key]()
+
+    def _toggle_maximised(self) -> None:
+        state = self.state
+        state.maximised = "" if state.maximised else state.view
+
+    def _escape(self) -> None:
+        state = self.state
+        if self._help.open:
+            self._help.open = False
+        elif state.maximised:
+            state.maximised = ""
+        elif state.pattern is not None:
+            state.pattern = None
+        elif state.filters:
+            state.filters = ()
+        else:
+            state.clear()
+
+    def _step_layer(self, step: int) -> None:
+        names = list(self._layers)
+        if not names:
+            return
+        current = self.state.evidence_layer
+        at = names.index(current) if current in names else len(names) - 1
+        self.state.evidence_layer = names[min(max(at + step, 0), len(names) - 1)]
+
+    def _look_for_news(self) -> None:
+        newer = self.runtime.store.newer_generation()
+        if newer is not None and not self._news.visible:
+            seen = self.runtime.store.generation
+            self._news.append(shell.news(seen, newer))
+            self._news.visible = True
+
+
+def _help_dialog() -> pmui.Dialog:
+    rows = "".join(
+        f"<tr><td><kbd>{safe.label(key)}</kbd></td><td>{safe.label(text)}</td></tr>"
+        for key, text in keys_module.HELP
+    )
+    css = (
+        ":host{color:var(--vt-ink);font:400 13.5px/1.5 var(--vt-font)}td{padding:3px 14px 3px 0}"
+        "kbd{font:500 12px var(--vt-mono);border:1px solid var(--vt-line-strong);"
+        "border-radius:4px;padding:1px 6px;background:var(--vt-well)}p{margin:0 0 10px}"
+    )
+    text = (
+        "<p>A selection made in one view is seen in all of them. The focus is the one image under "
+        "test.</p><table>" + rows + "</table>"
+    )
+    return pmui.Dialog(
+        pn.pane.HTML(text, stylesheets=[css], margin=0, width=430),
+        title="Help and keyboard",
+        close_on_click=True,
+        show_close_button=True,
+    )
+
+
+__all__ = ["Dashboard", "SessionState", "create_page"]

@@ -1,0 +1,529 @@
+"""View A, the map: where is the network confused?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import holoviews as hv
+import numpy as np
+import panel as pn
+from holoviews import streams
+
+from app import plots, safe, shell, theme
+from app.aggregate import Marks, Viewport, mark_radius, render
+from app.components.controls import ActionButtons, Choice
+from app.components.legend import LegendList
+from app.state import COLOURINGS, Region
+from app.views.map_colours import MapColours, label_places
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from app.components.keys import Keys
+    from app.runtime import Runtime
+    from app.state import SessionState
+
+_REACH = 14
+"""Pixels within which a tap or the pointer finds a point."""
+
+_MARGIN = 0.06
+"""Share of the map's size that stays free round the points."""
+
+_COLOUR_NAMES = {
+    "true": "True class",
+    "predicted": "Predicted",
+    "correct": "Correct",
+    "confidence": "Confidence",
+}
+
+_TOOLS = (
+    ("lasso", "Lasso: draw round points (Shift adds, Alt takes away)", "lasso"),
+    ("box", "Box: drag over points (Shift adds, Alt takes away)", "box"),
+    ("pan", "Pan", "pan"),
+    ("home", "Show all", "home"),
+)
+
+_BOX_CSS = (
+    ":host{position:relative;min-height:0!important;background:var(--vt-plot);"
+    "border-radius:4px;overflow:hidden}"
+    ".map-tools{position:absolute!important;left:6px;top:6px;z-index:3}"
+    ".map-n{position:absolute!important;left:8px;bottom:6px;z-index:2;pointer-events:none}"
+    ".map-card{position:absolute!important;z-index:4;pointer-events:none}"
+    ".map-card.tl{left:46px;top:6px}.map-card.tr{right:6px;top:6px}"
+    ".map-card.bl{left:6px;bottom:28px}.map-card.br{right:6px;bottom:6px}"
+    "@media (max-width:760px){.map-card{display:none!important}}"
+)
+_N_CSS = (
+    ":host{font:400 12px/1.4 var(--vt-font);color:var(--vt-ink-2)}"
+    "span{background:var(--vt-plot);padding:0 4px;border-radius:3px}"
+)
+_CARD_CSS = (
+    ":host{font:400 12px/1.32 var(--vt-font);color:var(--vt-ink)}"
+    ".hov{background:var(--vt-surface);border:1px solid var(--vt-line-strong);border-radius:6px;"
+    "box-shadow:0 3px 12px #0003;padding:6px 9px 6px 6px;display:flex;gap:8px;"
+    "align-items:center;white-space:nowrap;max-width:260px;overflow:hidden}"
+    "img{width:52px;height:52px;border-radius:2px;image-rendering:pixelated;object-fit:cover}"
+    ".id{font:600 12px var(--vt-mono)}.bad{color:var(--vt-wrong);font-weight:600}"
+    "@media (max-width:1599px){img{width:40px;height:40px}.hov{padding:4px 8px 4px 4px}}"
+)
+_PEEK_CSS = (
+    ":host{display:none!important}"
+    "@media (max-width:760px){:host{display:flex!important;flex:0 0 auto!important;"
+    "align-items:center;border:1px solid var(--vt-line);border-radius:8px;padding:8px;"
+    "color:var(--vt-ink)}}"
+)
+_PEEK_CARD_CSS = (
+    ":host{font:400 14px/1.35 var(--vt-font);color:var(--vt-ink)}"
+    ".hov{display:flex;gap:12px;align-items:center}.id{font:600 13px var(--vt-mono)}"
+    "img{width:72px;height:72px;border-radius:4px;image-rendering:pixelated;object-fit:cover}"
+    ".bad{color:var(--vt-wrong);font-weight:600}"
+)
+_TOOL_CSS = ":host{gap:8px;align-items:center}"
+_BODY_CSS = (
+    ":host{min-height:0!important;padding:0 10px 8px;gap:8px;box-sizing:border-box}"
+    "@media (max-width:1599px){:host{padding:0 8px 6px;gap:5px}}"
+)
+
+
+class MapView(pn.viewable.Viewer):
+    """Every image of the shown split at its place in one projection.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Shared, read-only.
+    state : SessionState
+        Of this session.
+    keys : Keys, optional
+        Tells whether Shift or Alt is held while a region is drawn.
+    """
+
+    def __init__(self, runtime: Runtime, state: SessionState, *, keys: Keys | None = None) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._state = state
+        self._keys = keys
+        self._figure: Any = None
+        self._view: Viewport | None = None
+        self._hovered: int | None = None
+        if runtime.projections and not state.projection:
+            state.projection = runtime.projections[0]
+        self._build()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._frame
+
+    # -- what is built once --------------------------------------------------------------
+
+    def _build(self) -> None:
+        runtime, state = self._runtime, self._state
+        if not runtime.projections:
+            body: Any = shell.message(
+                "There is no map of this store yet",
+                "The stage that lays out the embedding has not run.",
+                command=f"doit embed:{runtime.name}",
+            )
+        else:
+            self._index = runtime.point_index(state.projection)
+            self._colours = MapColours(runtime, self._index)
+            body = self._body()
+        self._frame = shell.view_frame(
+            "A",
+            "Map",
+            "Where is the network confused?",
+            body,
+            state=state,
+            info=shell.INFO["a"],
+        )
+
+    def _body(self) -> pn.Column:
+        self._legend = LegendList(on_pick=self._pick_class, margin=0, sizing_mode="stretch_width")
+        self._n = pn.pane.HTML("", stylesheets=[_N_CSS], margin=0, css_classes=["map-n"])
+        self._card = pn.pane.HTML(
+            "", stylesheets=[_CARD_CSS], margin=0, css_classes=["map-card", "br"], visible=False
+        )
+        self._peek = pn.pane.HTML(
+            "", stylesheets=[_PEEK_CARD_CSS], margin=0, sizing_mode="stretch_width"
+        )
+        self._tools = ActionButtons(
+            self._use_tool,
+            action_items=[
+                {"id": name, "label": label, "icon": icon}
+                | ({} if name == "home" else {"pressed": name == "lasso"})
+                for name, label, icon in _TOOLS
+            ],
+            action_column=True,
+            css_classes=["map-tools"],
+            margin=0,
+        )
+        box = pn.Column(
+            pn.pane.HoloViews(
+                self._plot(),
+                sizing_mode="stretch_both",
+                margin=0,
+                linked_axes=False,
+                min_height=40,
+            ),
+            self._tools,
+            self._n,
+            self._card,
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[_BOX_CSS],
+        )
+        test = ActionButtons(
+            lambda _: self._state.param.update(view="b"),
+            action_items=[{"id": "test", "label": "Test this image", "text": "Test"}],
+            margin=0,
+            align="center",
+        )
+        self._peek_row = pn.Row(
+            self._peek, test, stylesheets=[_PEEK_CSS], margin=0, sizing_mode="stretch_width"
+        )
+        self._state.param.watch(self._on_state, [
+            "selection", "split", "colour_by", "projection", "dark"
+        ])  # fmt: skip
+        self._state.param.watch(lambda _: self._draw_focus(), ["focus", "changed_place"])
+        self._describe()
+        self._draw_peek()
+        return pn.Column(
+            self._tool_row(),
+            box,
+            self._peek_row,
+            self._legend,
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[_BODY_CSS],
+            css_classes=["vt-body"],
+        )
+
+    def _tool_row(self) -> pn.Row:
+        state, runtime = self._state, self._runtime
+        names = {key: _COLOUR_NAMES[key] for key in COLOURINGS}
+        colour = Choice.of(names, state.colour_by, label="Colour by")
+        colour.link(state, choice_value="colour_by", bidirectional=True)
+        row: list[Any] = [colour, pn.Spacer(sizing_mode="stretch_width", margin=0)]
+        if len(runtime.splits) > 1:
+            options = {name: name or "all images" for name in runtime.splits}
+            split = Choice.of(options, state.split, label="Split", kind="select")
+            split.param.watch(lambda event: state.show_split(event.new), "choice_value")
+            state.param.watch(lambda event: split.param.update(choice_value=event.new), "split")
+            split.css_classes = ["vt-wide"]
+            row.append(split)
+        if len(runtime.projections) > 1:
+            shown = {name: _projection_name(name) for name in runtime.projections}
+            projection = Choice.of(shown, state.projection, label="Projection", kind="select")
+            projection.link(state, choice_value="projection", bidirectional=True)
+            row.append(projection)
+        return pn.Row(
+            *row, margin=0, sizing_mode="stretch_width", stylesheets=[_TOOL_CSS], min_height=26
+        )
+
+    def _plot(self) -> hv.Overlay:
+        self._range = streams.RangeXY()
+        self._size = streams.PlotSize()
+        self._redraw = streams.Counter()
+        # HoloViews waits 100 ms before it answers a zoom; drawing here takes less than that.
+        picture = hv.DynamicMap(self._picture, streams=[self._range, self._size, self._redraw])
+        picture = picture.opts(hv.opts.RGB(tools=["tap", "lasso_select", "box_select"]))
+        self._labels = streams.Pipe(data=None)
+        self._marks = streams.Pipe(data=None)
+        self._lasso = streams.Lasso(source=picture)
+        self._box = streams.BoundsXY(source=picture)
+        self._tap = streams.Tap(source=picture)
+        self._pointer = streams.PointerXY(source=picture)
+        self._lasso.add_subscriber(self._on_lasso)
+        self._box.add_subscriber(self._on_box)
+        self._tap.add_subscriber(self._on_tap)
+        self._pointer.add_subscriber(self._on_pointer)
+        overlay = (
+            picture
+            * hv.DynamicMap(self._region_marks, streams=[self._marks])
+            * hv.DynamicMap(self._label_marks, streams=[self._labels])
+            * hv.DynamicMap(self._focus_marks, streams=[self._marks])
+        )
+        x0, x1, y0, y1 = self._home(1, 1)
+        return overlay.opts(
+            hv.opts.RGB(
+                xaxis=None,
+                yaxis=None,
+                toolbar=None,
+                xlim=(x0, x1),
+                ylim=(y0, y1),
+                default_tools=["pan", "wheel_zoom", "reset"],
+                active_tools=["wheel_zoom", "lasso_select"],
+            ),
+            hv.opts.Overlay(
+                responsive=True,
+                hooks=[self._hook],
+                xaxis=None,
+                yaxis=None,
+                toolbar=None,
+                show_frame=False,
+                default_tools=["pan", "wheel_zoom", "reset"],
+                active_tools=["wheel_zoom", "lasso_select"],
+                shared_axes=False,
+            ),
+        )
+
+    def _hook(self, plot: Any, _: Any) -> None:
+        """Set what HoloViews has no option for, on the Bokeh figure itself."""
+        figure = plot.state
+        if self._figure is figure:
+            return
+        self._figure = figure
+        # Half a second of waiting after a wheel tick is Bokeh's default.
+        figure.lod_timeout = 30
+        figure.outline_line_color = None
+        figure.background_fill_alpha = 0
+        figure.border_fill_alpha = 0
+        figure.min_border = 0
+        figure.toolbar_location = None
+        figure.xgrid.visible = figure.ygrid.visible = False
+        self._style_tools()
+
+    def _style_tools(self) -> None:
+        accent = theme.tokens(dark=self._state.dark)["accent"]
+        for tool in self._figure.tools if self._figure else ():
+            if hasattr(tool, "overlay") and tool.overlay is not None:
+                tool.overlay.update(
+                    line_color=accent, line_dash=[5, 3], line_width=2, fill_color=accent,
+                    fill_alpha=0.05,
+                )  # fmt: skip
+
+    # -- drawing -------------------------------------------------------------------------
+
+    def _home(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Limits that show all points with equal units on both axes."""
+        x0, x1, y0, y1 = self._index.bounds
+        unit = max((x1 - x0) / width, (y1 - y0) / height, 1e-9) * (1 + 2 * _MARGIN)
+        half_x, half_y = unit * width / 2, unit * height / 2
+        middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+        return middle_x - half_x, middle_x + half_x, middle_y - half_y, middle_y + half_y
+
+    def _viewport(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Viewport:
+        """What is seen now; keeps equal units when the view is resized."""
+        size = (max(int(width or 390), 16), max(int(height or 330), 16))
+        old = self._view
+        if x_range is None or y_range is None or old is None:
+            x0, x1, y0, y1 = self._home(*size)
+        else:
+            x0, x1, y0, y1 = *x_range, *y_range
+            if (old.width, old.height) != size:
+                unit = max((x1 - x0) / old.width, (y1 - y0) / old.height)
+                if _is_home(old, self._home(old.width, old.height)):
+                    x0, x1, y0, y1 = self._home(*size)
+                else:
+                    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+                    x0, x1 = middle_x - unit * size[0] / 2, middle_x + unit * size[0] / 2
+                    y0, y1 = middle_y - unit * size[1] / 2, middle_y + unit * size[1] / 2
+        return Viewport((float(x0), float(x1)), (float(y0), float(y1)), *size)
+
+    def _picture(
+        self, x_range: Any, y_range: Any, width: Any, height: Any, scale: Any, counter: int
+    ) -> hv.RGB:
+        del scale, counter
+        try:
+            view = self._viewport(x_range, y_range, width, height)
+        except (ValueError, TypeError, OverflowError):
+            view = self._view or Viewport((0.0, 1.0), (0.0, 1.0), 16, 16)
+        self._view = view
+        self._move_axes(view)
+        return plots.map_picture(render(self._layers(view), view), view)
+
+    def _move_axes(self, view: Viewport) -> None:
+        """Make the figure show ``view``; the browser is told only of what differs."""
+        if self._figure is None:
+            return
+        for axis, (low, high) in (
+            (self._figure.x_range, view.x_range),
+            (self._figure.y_range, view.y_range),
+        ):
+            if (axis.start, axis.end) != (low, high):
+                axis.update(start=low, end=high, reset_start=low, reset_end=high)
+
+    def _layers(self, view: Viewport) -> list[Marks]:
+        index, state = self._index, self._state
+        shown = self._colours.shown(state.split)
+        inside = (
+            shown
+            & (index.x >= view.x_range[0]) & (index.x <= view.x_range[1])
+            & (index.y >= view.y_range[0]) & (index.y <= view.y_range[1])
+        )  # fmt: skip
+        count = int(inside.sum())
+        self._n.object = f"<span>{count:,} of {int(shown.sum()):,} drawn</span>"
+        return self._colours.layers(
+            inside, state.colour_by, selection=state.selection, dark=state.dark,
+            radius=mark_radius(count),
+        )  # fmt: skip
+
+    def _region_marks(self, data: Any) -> hv.Path:
+        del data
+        region = self._state.selection.region
+        vertices = (
+            region.vertices if region and region.projection == self._state.projection else ()
+        )
+        return plots.map_region(vertices, dark=self._state.dark)
+
+    def _focus_marks(self, data: Any) -> hv.Overlay:
+        del data
+        state = self._state
+        place = self._index.place(state.focus) if state.focus is not None else None
+        rings = plots.map_rings(place, dark=state.dark)
+        return plots.map_changed(state.changed_place, place, dark=state.dark) * rings
+
+    def _label_marks(self, data: Any) -> hv.Labels:
+        del data
+        state = self._state
+        places = label_places(
+            self._runtime, self._index, self._colours.shown(state.split), by=state.colour_by
+        )
+        return plots.map_labels(places, dark=state.dark)
+
+    def _draw_focus(self) -> None:
+        with pn.io.hold():
+            self._marks.send(None)
+            self._draw_peek()
+
+    def _on_state(self, *events: Any) -> None:
+        names = {event.name for event in events}
+        with pn.io.hold():
+            if "projection" in names:
+                if self._state.projection not in self._runtime.projections:
+                    return
+                self._index = self._runtime.point_index(self._state.projection)
+                self._colours = MapColours(self._runtime, self._index)
+                self._view = None
+            if "dark" in names:
+                self._style_tools()
+            if names - {"selection"}:
+                self._labels.send(None)
+            self._marks.send(None)
+            self._redraw.event(counter=self._redraw.counter + 1)
+            self._describe()
+
+    def _describe(self) -> None:
+        self._legend.legend_data = self._colours.legend(
+            self._state.colour_by, self._state.selection, self._state.split
+        )
+
+    # -- what people do ------------------------------------------------------------------
+
+    def _use_tool(self, name: str) -> None:
+        if self._figure is None:
+            return
+        if name == "home":
+            self._view = None
+            self._redraw.event(counter=self._redraw.counter + 1)
+            return
+        wanted = {"lasso": "LassoSelectTool", "box": "BoxSelectTool", "pan": "PanTool"}[name]
+        tool = next((t for t in self._figure.tools if type(t).__name__ == wanted), None)
+        if tool is not None:
+            self._figure.toolbar.active_drag = tool
+            self._tools.press(name)
+
+    def _found(self, x: Any, y: Any) -> int | None:
+        """Image id of the point under the pointer, or None."""
+        if self._view is None or not _is_number(x) or not _is_number(y):
+            return None
+        position = self._index.nearest(
+            float(x),
+            float(y),
+            reach_x=_REACH * self._view.unit_x,
+            reach_y=_REACH * self._view.unit_y,
+            shown=self._colours.shown(self._state.split),
+        )
+        return None if position is None else int(self._index.ids[position])
+
+    def _on_tap(self, x: Any, y: Any) -> None:
+        image_id = self._found(x, y)
+        if image_id is not None:
+            self._state.set_focus(image_id)
+
+    def _on_lasso(self, geometry: Any) -> None:
+        if geometry is None or getattr(geometry, "ndim", 0) != 2:
+            return
+        vertices = safe.polygon(geometry[:, 0], geometry[:, 1])
+        if vertices is not None:
+            self._select(self._index.in_polygon(vertices), "lasso on Map", vertices)
+
+    def _on_box(self, bounds: Any) -> None:
+        if not isinstance(bounds, (tuple, list)) or len(bounds) != 4:
+            return
+        if not all(_is_number(value) for value in bounds):
+            return
+        x0, y0, x1, y1 = (float(value) for value in bounds)
+        vertices = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        self._select(self._index.in_box(x0, x1, y0, y1), "box on Map", vertices)
+
+    def _select(
+        self,
+        positions: NDArray[np.int64],
+        origin: str,
+        vertices: tuple[tuple[float, float], ...],
+    ) -> None:
+        state = self._state
+        shown = self._colours.shown(state.split)
+        ids = self._index.ids[positions[shown[positions]]]
+        region = Region(state.projection, vertices)
+        modifier = self._keys.keys_modifier if self._keys is not None else ""
+        if modifier == "shift" and not state.selection.is_all:
+            ids = np.union1d(ids, state.selected_ids)
+            state.select(ids, f"{state.selection.origin} + {origin}")
+        elif modifier == "alt":
+            ids = np.setdiff1d(state.selected_ids, ids)
+            state.select(ids, f"{state.selection.origin or 'all'} − {origin}")
+        elif len(ids):
+            state.select(ids, origin, region=region)
+
+    def _pick_class(self, key: str) -> None:
+        found = self._colours.chosen(key, self._state.colour_by, self._state.split)
+        if found is not None:
+            self._state.select(found[0], found[1])
+
+    def _on_pointer(self, x: Any, y: Any) -> None:
+        image_id = self._found(x, y)
+        if image_id == self._hovered:
+            return
+        self._hovered = image_id
+        self._state.hover = image_id
+        with pn.io.hold():
+            if image_id is not None and self._view is not None:
+                self._card.object = self._card_html(image_id)
+                # The card docks in the corner farthest from the pointer, never over it.
+                left = float(x) > sum(self._view.x_range) / 2
+                top = float(y) < sum(self._view.y_range) / 2
+                corner = ("t" if top else "b") + ("l" if left else "r")
+                self._card.css_classes = ["map-card", corner]
+            self._card.visible = image_id is not None
+
+    def _card_html(self, image_id: int) -> str:
+        runtime, table = self._runtime, self._runtime.images
+        row = table.row(image_id)
+        if row is None:
+            return ""
+        true = safe.label(runtime.class_name(int(table.true_class[row])), limit=28)
+        predicted = safe.label(runtime.class_name(int(table.predicted_class[row])), limit=28)
+        kind = ' class="bad"' if table.is_wrong[row] else ""
+        return (
+            f'<div class="hov"><img src="{runtime.thumbnail_url(image_id)}" alt="">'
+            f'<div><div class="id">image {image_id:,}</div><div>true {true}</div>'
+            f"<div{kind}>predicted {predicted} {table.confidence[row]:.2f}</div></div></div>"
+        )
+
+    def _draw_peek(self) -> None:
+        focus = self._state.focus
+        self._peek_row.visible = focus is not None
+        self._peek.object = self._card_html(focus) if focus is not None else ""
+
+
+def _is_home(view: Viewport, home: tuple[float, float, float, float]) -> bool:
+    return bool(np.allclose((*view.x_range, *view.y_range), home, rtol=1e-3))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
+
+
+def _projection_name(name: str) -> str:
+    return {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}.get(name, name)
