@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from feature_store.durable import TEMPORARY, make_folder
-from feature_store.errors import StoreBusyError
+from feature_store.errors import StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,14 @@ class WriterLock:
     """
 
     def __init__(self, root: Path) -> None:
-        make_folder(root)
         self._root = root
         # Not a singleton, not per thread: every StoreWriter stands for itself.
         self._lock = filelock.FileLock(root / ".lock", thread_local=False)
         self._holder = root / ".lock.json"
+        try:
+            make_folder(root)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def acquire(self, *, wait: bool = False, on_wait: Callable[[str], None] | None = None) -> None:
         """Take the lock.
@@ -93,9 +96,14 @@ class WriterLock:
         except (OSError, ValueError, KeyError, TypeError):
             return f"{self._root} is being written by another process"
 
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._root} cannot be written: {error.strerror or error}")
+
     def _try(self) -> bool:
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
             return False
+        except OSError as error:
+            raise self._unwritable(error) from None
         return True

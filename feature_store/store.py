@@ -75,7 +75,13 @@ class Store:
         manifest = load_current(root)
         for part in manifest.parts():
             _check_size(root, part)
-        return cls(root, manifest)
+        try:
+            return cls(root, manifest)
+        except StoreCorruptError as error:
+            # DuckDB does not always say in which file it could not read the footer.
+            problems = [str(problem) for problem in verify_generation(root, manifest)]
+            msg = f"{root} is damaged: {'; '.join(problems) or error}"
+            raise StoreCorruptError(msg) from None
 
     def close(self) -> None:
         """Close the database; relations made from this store no longer answer."""

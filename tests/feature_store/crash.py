@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from feature_store import Store, StoreBusyError, StoreError, StoreWriter
+from feature_store import DiskFullError, Store, StoreBusyError, StoreError, StoreWriter
 from feature_store.tables import schema
 
 IMAGES = 600
@@ -290,6 +291,28 @@ def one_fault(template: Path, scratch: Path, fault: Faults, report: dict) -> Non
         raise SystemExit(f"{where}: left {leftovers(root)}")
 
 
+def limited(root: Path, limit: int) -> dict:
+    """Write with a limit on the size of files, which the system enforces; then without."""
+    expect(lambda: build(root, 1))
+    said = root.with_suffix(".said")
+
+    def child() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            build(root, 2)
+        except DiskFullError as error:
+            said.write_text(str(error))
+            return 3
+        return 0
+
+    code = run(child)
+    expect(lambda: turn_of(root) - 1)
+    left = leftovers(root)
+    expect(lambda: build(root, 2))
+    expect(lambda: turn_of(root) - 2)
+    return {"code": code, "leftovers": left, "said": said.read_text()}
+
+
 def rewrites(root: Path, count: int) -> dict:
     """Rewrite every table ``count`` times."""
     for turn in range(2, count + 2):
@@ -313,6 +336,7 @@ def contend(root: Path, seconds: float) -> dict:
 COMMANDS = {
     "kills": lambda path, count, seed: kills(Path(path), int(count), int(seed)),
     "faults": lambda path, places: faults(Path(path), int(places)),
+    "limited": lambda path, limit: limited(Path(path), int(limit)),
     "rewrites": lambda path, count: rewrites(Path(path), int(count)),
     "contend": lambda path, seconds: contend(Path(path), float(seconds)),
 }

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from feature_store import Store, StoreBusyError, StoreWriter
+from feature_store import Store, StoreBusyError, StoreError, StoreWriter
 
 
 def test_a_second_writer_is_told_who_is_first(demo):
@@ -21,6 +21,14 @@ def test_a_second_writer_is_told_who_is_first(demo):
         assert time.perf_counter() - started < 1
     with StoreWriter.open(demo):
         pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        StoreWriter.open(tmp_path / "file")
+    with pytest.raises(StoreError, match="cannot be written"):
+        StoreWriter.open(tmp_path / "file" / "store")
 
 
 def test_waiting_for_the_first_writer(demo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def test_some_faults(crash, tmp_path):
     report = crash("faults", tmp_path, 3)
     assert min(report["calls"].values()) >= 10
     assert report["fired"] == report["injected"] == 9
+
+
+def test_no_room(crash, tmp_path):
+    """The system refuses to let a file grow; nothing is mocked."""
+    report = crash("limited", tmp_path / "store", 1000)
+    assert report["code"] == 3
+    assert report["leftovers"] == []
+    assert re.search(r"[\d,]+ more bytes are needed, [\d,]+ bytes are free", report["said"])
 
 
 @pytest.mark.accept
