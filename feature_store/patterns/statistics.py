@@ -176,4 +176,5 @@ def class_entropy(counts: ArrayLike) -> NDArray[np.float64]:
     table = np.asarray(counts, dtype=np.float64)
     share = table / np.maximum(table.sum(axis=-1, keepdims=True), 1.0)
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    return np.asarray(-(share * logs).sum(axis=-1) / np.log(max(table.shape[-1], 2)))
+    total = np.abs((share * logs).sum(axis=-1))
+    return np.asarray(total / np.log(max(table.shape[-1], 2)))
