@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -259,17 +261,26 @@ def _fill(
         def work(batch: Batch) -> Capture:
             return capturer(to_device(batch.pixels, network))
 
-        batches = read_batches(store, parts, project)
-        try:
+        def publish(key: str, positions: NDArray[np.int64], captures: list[Capture]) -> None:
+            tables = shard_tables(captures, images, positions, network)
+            shards.publish(key, tables, {"images": len(positions)})
+
+        # One shard is written while the next is computed; never more than one is in flight.
+        with (
+            closing(read_batches(store, parts, project)) as batches,
+            ThreadPoolExecutor(1, thread_name_prefix="publish") as writer,
+        ):
+            pending: Future[None] | None = None
             for key, positions in missing:
                 captures: list[Capture] = []
                 for batch in _take(batches, len(positions)):
                     captures += halving(work, batch)
                     progress.update(len(batch))
-                tables = shard_tables(captures, images, positions, network)
-                shards.publish(key, tables, {"images": len(positions)})
-        finally:
-            batches.close()
+                if pending is not None:
+                    pending.result()
+                pending = writer.submit(publish, key, positions, captures)
+            if pending is not None:
+                pending.result()
 
 
 def _take(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

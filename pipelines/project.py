@@ -146,8 +146,8 @@ class TrainSection:
         As in ``torch.optim.SGD`` and ``torch.nn.CrossEntropyLoss``.
     augment : tuple of str
         Any of crop (4 pixels of padding), flip and cutout (a quarter of the side).
-    split : str
-        Split that is trained on.
+    split : str or None
+        Split that is trained on; None is the reference split.
     control : bool
         For digits: train the same network without the bias too, and record its accuracy.
     """
@@ -159,7 +159,7 @@ class TrainSection:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
     augment: tuple[Literal["crop", "flip", "cutout"], ...] = ()
-    split: str = "train"
+    split: str | None = None
     control: bool = False
 
     def __post_init__(self) -> None:

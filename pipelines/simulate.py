@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -166,23 +167,22 @@ def _fill(
         return {}
     fill = tuple(store.info["dataset"]["pixel_mean"])
     parts = [subset.ids[place].tolist() for _, place in todo]
-    batches = read_batches(store, parts, project, ahead=1)
     started, announced = time.perf_counter(), False
-    with bar(total=evaluations, label="simulate") as progress:
-        try:
-            for (name, _), batch in zip(todo, batches, strict=True):
-                for job in missing[name]:
-                    before = time.perf_counter()
-                    work = _work(network, job, fill)
-                    logits = _in_steps(work, batch, project.capture.batch_size, progress.update)
-                    table = pa.table({f"{i:03d}": pack(part) for i, part in enumerate(logits)})
-                    shards.publish(f"{job.name}-{name}", {"logits": table})
-                    if not announced and job.name == IDENTITY:
-                        rate = len(batch) / (time.perf_counter() - before)
-                        _announce(evaluations, rate, network, project)
-                        announced = True
-        finally:
-            batches.close()
+    with (
+        bar(total=evaluations, label="simulate") as progress,
+        closing(read_batches(store, parts, project, ahead=1)) as batches,
+    ):
+        for (name, _), batch in zip(todo, batches, strict=True):
+            for job in missing[name]:
+                before = time.perf_counter()
+                work = _work(network, job, fill)
+                logits = _in_steps(work, batch, project.capture.batch_size, progress.update)
+                table = pa.table({f"{i:03d}": pack(part) for i, part in enumerate(logits)})
+                shards.publish(f"{job.name}-{name}", {"logits": table})
+                if not announced and job.name == IDENTITY:
+                    rate = len(batch) / (time.perf_counter() - before)
+                    _announce(evaluations, rate, network, project)
+                    announced = True
     seconds = time.perf_counter() - started
     return {
         "seconds": round(seconds, 3),

@@ -63,13 +63,14 @@ def run(run: Run) -> dict[str, str]:
         raise StageError(f"{project.path.name} has no [train] section")
     device = _device(project)
     splits = _read_splits(run)
-    if recipe.split not in splits:
-        raise StageError(f"the data set has no labelled images in the split {recipe.split!r}")
+    learnt = recipe.split or project.dataset.reference
+    if learnt not in splits:
+        raise StageError(f"the data set has no labelled images in the split {learnt!r}")
     classes = len(run.store().class_names)
     folder = project.trained_weights.parent
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(project=project, recipe=recipe, classes=classes, device=device)
-    module = trainer.fit(splits[recipe.split], Checkpoint(folder / "checkpoint.pt", run.key))
+    module = trainer.fit(splits[learnt], Checkpoint(folder / "checkpoint.pt", run.key))
     accuracy = {name: trainer.accuracy(module, data) for name, data in splits.items()}
     say(f"train: {_spelled(accuracy)}")
     save_weights(module, project.trained_weights)
@@ -283,11 +284,10 @@ def _control(trainer: Trainer, splits: dict[str, Data], checkpoint: Checkpoint) 
         raise StageError("[train] control is there for the source digits only")
     fair = _fair_digits(project)
     module = trainer.fit(fair, checkpoint)
-    accuracy = {recipe.split: trainer.accuracy(module, fair)}
+    learnt = recipe.split or project.dataset.reference
+    accuracy = {learnt: trainer.accuracy(module, fair)}
     accuracy |= {
-        name: trainer.accuracy(module, data)
-        for name, data in splits.items()
-        if name != recipe.split
+        name: trainer.accuracy(module, data) for name, data in splits.items() if name != learnt
     }
     say(f"train: the control, trained without the bias: {_spelled(accuracy)}")
     return {"bias": 1 / 10, "accuracy_by_split": accuracy}

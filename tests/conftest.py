@@ -46,6 +46,48 @@ def build(project: Path, *stages: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def workshop():
+    """Return what tests of the pipelines make projects with: see ``Workshop``."""
+    return Workshop()
+
+
+class Workshop:
+    """Make and build small projects."""
+
+    root = ROOT
+
+    def make(
+        self, folder: Path, *, changes: tuple[tuple[str, str], ...] = (), count: int = 60
+    ) -> Path:
+        """Write images and a project file below ``folder``; return the file."""
+        draw_images(folder / "data", count=count)
+        project = folder / "projects" / "tiny.toml"
+        project.parent.mkdir()
+        text = TINY
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        project.write_text(text)
+        return project
+
+    def build(self, project: Path, *stages: str) -> None:
+        """Run stages, all without names."""
+        build(project, *stages)
+
+    def run(self, project: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage as doit does, whatever comes of it."""
+        return self.start(project, stage, *arguments, wait=True)
+
+    def start(self, project: Path, stage: str, *arguments: str, wait: bool = False):
+        """Start one stage in its own process."""
+        command = [sys.executable, "-m", f"pipelines.{stage}", str(project), *arguments]
+        options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        if wait:
+            return subprocess.run(command, timeout=300, check=False, **options)
+        return subprocess.Popen(command, **options)
+
+
+@pytest.fixture(scope="session")
 def digits_path(tmp_path_factory) -> Path:
     """Return the folder of the demo's store: the real project, with a smaller simulation."""
     folder = tmp_path_factory.mktemp("digits") / "projects"
