@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,11 +14,13 @@ from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from feature_store.store import Store
+
+T = TypeVar("T")
 
 REFERENCE_IMAGES = 8_192
 """Percentiles are exact up to so many images; above, they are taken over a sample of so many."""
@@ -199,8 +203,6 @@ class ActivationReference:
         seed: int = 0,
     ) -> None:
         self.statistic = statistic
-        self._thresholds: list[NDArray[np.float32]] = []
-        self._stored: list[type[np.floating]] = []
         ids = store.arrow(f'SELECT image_id FROM "{_table(store, statistic, 0)}"')["image_id"]
         self.total = len(ids)
         self.n = min(images, self.total)
@@ -209,15 +211,19 @@ class ActivationReference:
             rng = np.random.default_rng(seed)
             chosen = [rng.choice(ids.to_numpy(), self.n, replace=False).tolist()]
         condition = "WHERE image_id IN (SELECT unnest(?::INTEGER[]))" if chosen else ""
-        for layer in range(len(layers(store))):
+
+        def read(layer: int) -> tuple[NDArray[np.float32], type[np.floating]]:
             rows = store.arrow(
                 f"SELECT * EXCLUDE (image_id) "
                 f'FROM "{_table(store, statistic, layer)}" {condition}',
                 *chosen,
             )
             values = np.stack([numbers(column, np.float32) for column in rows.columns])
-            self._thresholds.append(_thresholds(values))
-            self._stored.append(_stored_type(values))
+            return _thresholds(values), _stored_type(values)
+
+        found = _each_layer(store, read)
+        self._thresholds = [thresholds for thresholds, _ in found]
+        self._stored = [stored for _, stored in found]
 
     def percentiles(self, activations: Sequence[NDArray[np.floating]]) -> list[NDArray[np.uint8]]:
         """Place activations among those of the reference.
@@ -323,10 +329,12 @@ def activations_of(
     ImageNotFoundError
         When the image has none.
     """
-    return [
-        np.array(_row(store, f"activations/{statistic}/{layer:03d}", image_id), dtype=np.float32)
-        for layer in range(len(layers(store)))
-    ]
+
+    def read(layer: int) -> NDArray[np.float32]:
+        row = _row(store, f"activations/{statistic}/{layer:03d}", image_id)
+        return np.array(row, dtype=np.float32)
+
+    return _each_layer(store, read)
 
 
 def activation_percentiles(
@@ -357,6 +365,12 @@ def activation_percentiles(
     """
     reference = activation_reference(store, statistic)
     return reference.percentiles(activations_of(store, image_id, statistic=statistic))
+
+
+def _each_layer(store: Store, read: Callable[[int], T]) -> list[T]:
+    """Read the layers side by side: DuckDB reads one row group by one thread only."""
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, range(len(layers(store)))))
 
 
 def _table(store: Store, statistic: str, layer: int) -> str:
