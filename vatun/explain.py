@@ -155,7 +155,6 @@ def grad_cam_layers(
     """
     points = [tap_point(network, name) for name in layers]
     unique = list(dict.fromkeys(points))
-    chosen = _classes(network, images, class_indices)
     kept: dict[int, Tensor] = {}
 
     def receive(position: int, tensor: Tensor) -> Tensor:
@@ -171,6 +170,7 @@ def grad_cam_layers(
         torch.enable_grad(),
         Taps(network.module, unique, receive) as taps,
     ):
+        chosen = _classes(network, images, class_indices)
         logits = taps.run(network.normalise(images.clone() if images.is_inference() else images))
         maps = [kept[position] for position in range(len(unique))]
         score = logits.gather(1, chosen[:, None]).sum()

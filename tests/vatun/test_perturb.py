@@ -1,0 +1,232 @@
+"""Perturbations equal torchvision's, and every registered one keeps the contract."""
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as peer
+
+from vatun.attack import fgsm, fgsm_gradient
+from vatun.errors import MagnitudeError, SpecError, UnknownNameError
+from vatun.perturb import (
+    PERTURBATIONS,
+    apply_change,
+    blur_radius,
+    find_perturbation,
+    perturb,
+    perturbation,
+    remove_boxes,
+)
+from vatun.specs import ATTACKS, PERTURBATION_SPECS, Box, Change
+
+BILINEAR = peer.InterpolationMode.BILINEAR
+FILL = (0.4, 0.5, 0.6)
+SIZES = [(32, 32), (31, 45)]
+
+
+def close(found, expected, atol=2e-6):
+    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("angle", [-180, -90, -37, -0.5, 15, 45, 90, 121.5, 180])
+def test_rotation_equals_torchvision(size, angle, images):
+    batch = images(2, *size)
+    expected = peer.rotate(batch, angle, interpolation=BILINEAR)
+    close(perturb(batch, "rotation", angle), expected, atol=1e-5)
+
+
+def test_rotation_is_counter_clockwise(images):
+    batch = images(1)
+    assert torch.equal(perturb(batch, "rotation", 90)[..., 0, 0], batch[..., 0, -1])
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.21, 0.1, 0.33, 0.5])
+def test_hue_equals_torchvision(turn, images):
+    batch = images(2)
+    batch[:, :, :4] = batch[:, :1, :4]  # grey rows have no hue
+    batch[:, 0, 4:8] = batch[:, 1, 4:8]  # two equal channels
+    close(perturb(batch, "hue", turn), peer.adjust_hue(batch, turn))
+
+
+@pytest.mark.parametrize("name", ["saturation", "contrast", "brightness"])
+@pytest.mark.parametrize("factor", [0, 0.2, 0.8, 1.4, 2])
+def test_factors_equal_torchvision(name, factor, images):
+    batch = images(3, 20, 33)
+    close(perturb(batch, name, factor), getattr(peer, f"adjust_{name}")(batch, factor))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 64), (64, 48)])
+@pytest.mark.parametrize("share", [0.01, 0.04, 0.1])
+def test_blur_equals_torchvision(size, share, images):
+    batch = images(2, *size)
+    sigma = share * min(size)
+    side = 2 * blur_radius(min(size), sigma) + 1
+    assert side % 2 == 1
+    assert side >= 8 * sigma
+    close(perturb(batch, "blur", share), peer.gaussian_blur(batch, [side, side], [sigma, sigma]))
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_blur_of_a_tiny_image_stays_within_it(side, images):
+    found = perturb(images(1, side, 40), "blur", 0.1)
+    assert torch.isfinite(found).all()
+
+
+def test_flips_equal_torchvision(images):
+    batch = images(2, 31, 45)
+    assert torch.equal(perturb(batch, "horizontal_flip", 1), peer.horizontal_flip(batch))
+    assert torch.equal(perturb(batch, "vertical_flip", 1), peer.vertical_flip(batch))
+
+
+@pytest.mark.parametrize(("share", "side"), [(0.1, 3), (0.5, 16), (0.8, 26)])
+def test_region_is_a_centred_square(share, side, images):
+    batch = images(2)
+    found = perturb(batch, "region", share, fill=FILL)
+    edge = (32 - side) // 2
+    expected = batch.clone()
+    for channel, value in enumerate(FILL):
+        expected[:, channel, edge : edge + side, edge : edge + side] = value
+    assert torch.equal(found, expected)
+
+
+def test_boxes_cover_their_share_and_at_least_a_pixel(images):
+    batch = images(1, 20, 40)
+    found = remove_boxes(batch, [Box(0.25, 0.1, 0.5, 0.2), Box(0.999, 0, 1, 0.001)], fill=FILL)
+    is_changed = (found != batch).any(dim=1)[0]
+    assert is_changed.nonzero().tolist() == [[0, 39]] + [
+        [row, column] for row in range(2, 4) for column in range(10, 20)
+    ]
+
+
+def test_noise_has_its_size_and_belongs_to_the_image(images):
+    batch = torch.full((3, 3, 64, 64), 0.5)
+    found = perturb(batch, "noise", 0.1, seeds=[4, 5, 6])
+    assert abs(float((found - batch).std()) - 0.1) < 2e-3
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(found[1:2], perturb(batch[1:2], "noise", 0.1, seeds=[5]))
+    ahead = torch.randn(3)  # the global generator plays no part
+    assert torch.equal(found, perturb(batch, "noise", 0.1, seeds=[4, 5, 6]))
+    assert ahead.shape == (3,)
+
+
+def sweep():
+    for name in PERTURBATIONS:
+        spec = PERTURBATION_SPECS[name]
+        for magnitude in sorted({*spec.grid, spec.low, spec.high}):
+            yield pytest.param(name, magnitude, id=f"{name}={magnitude:g}")
+
+
+@pytest.mark.parametrize(("name", "magnitude"), list(sweep()))
+def test_contract_of_every_perturbation(name, magnitude, images):
+    batch = images(2, 24, 32)
+    untouched = batch.clone()
+    found = perturb(batch, name, magnitude, seeds=[1, 2], fill=FILL)
+    assert found.shape == batch.shape
+    assert found.dtype == torch.float32
+    assert torch.equal(batch, untouched)
+    assert torch.isfinite(found).all()
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    spec = PERTURBATION_SPECS[name]
+    assert torch.equal(found, batch) == (magnitude == spec.identity)
+    again = perturb(batch[:1], name, magnitude, seeds=[1], fill=FILL)
+    torch.testing.assert_close(again, found[:1], atol=1e-6, rtol=0)
+    assert find_perturbation(name).apply.__doc__
+
+
+@pytest.mark.parametrize("name", PERTURBATION_SPECS)
+@pytest.mark.parametrize(
+    "magnitude", [math.nan, math.inf, -math.inf, 1e308, 10**9, "", None, [], True]
+)
+def test_magnitudes_out_of_bounds_are_refused(name, magnitude, images):
+    with pytest.raises(MagnitudeError):
+        PERTURBATION_SPECS[name].check(magnitude)
+    with pytest.raises(MagnitudeError):
+        Change(magnitudes={name: magnitude})
+    if name not in ATTACKS:
+        with pytest.raises(MagnitudeError):
+            perturb(images(1), name, magnitude, seeds=[0], fill=FILL)
+
+
+def test_every_specification_has_its_function():
+    assert set(PERTURBATION_SPECS) == set(PERTURBATIONS) | ATTACKS
+    assert all(PERTURBATIONS[name].spec is PERTURBATION_SPECS[name] for name in PERTURBATIONS)
+
+
+def test_a_change_is_applied_in_the_fixed_order(small, images):
+    batch, labels, seeds = images(3), torch.tensor([0, 1, 2]), [7, 8, 9]
+    order = [
+        ("region", 0.3),
+        ("horizontal_flip", 1.0),
+        ("vertical_flip", 1.0),
+        ("rotation", 30.0),
+        ("hue", 0.2),
+        ("saturation", 1.4),
+        ("contrast", 0.6),
+        ("brightness", 1.2),
+        ("blur", 0.05),
+        ("noise", 0.03),
+    ]
+    assert [name for name, _ in order] == list(PERTURBATION_SPECS)[:-1]
+    box = Box(0.0, 0.0, 0.25, 0.25)
+    expected = remove_boxes(batch, [box], fill=FILL)
+    for name, magnitude in order:
+        expected = perturb(expected, name, magnitude, seeds=seeds, fill=FILL)
+    expected = fgsm(expected, fgsm_gradient(small, expected, labels), 4 / 255)
+    change = Change(magnitudes={"fgsm": 4 / 255, **dict(reversed(order))}, boxes=(box,))
+    found = apply_change(batch, change, seeds=seeds, fill=FILL, network=small, labels=labels)
+    assert torch.equal(found, expected)
+
+
+def test_the_identity_returns_the_images_themselves(images):
+    batch = images(2) * 3 - 1  # not even a clamp
+    change = Change(magnitudes={name: spec.identity for name, spec in PERTURBATION_SPECS.items()})
+    assert change.is_identity
+    assert apply_change(batch, change) is batch
+
+
+def test_what_is_missing_is_named(images):
+    batch = images(2)
+    with pytest.raises(SpecError, match="noise needs seeds"):
+        perturb(batch, "noise", 0.1)
+    with pytest.raises(SpecError, match="one seed an image"):
+        perturb(batch, "noise", 0.1, seeds=[1])
+    with pytest.raises(SpecError, match="region needs fill"):
+        perturb(batch, "region", 0.1)
+    with pytest.raises(SpecError, match="three finite numbers"):
+        perturb(batch, "region", 0.1, fill=(0.1, math.nan, 0.2))
+    with pytest.raises(SpecError, match="needs a network and labels"):
+        apply_change(batch, Change(magnitudes={"fgsm": 1 / 255}))
+    with pytest.raises(SpecError, match="needs fill"):
+        apply_change(batch, Change(boxes=(Box(0, 0, 1, 1),)))
+    with pytest.raises(UnknownNameError, match="rotation"):
+        perturb(batch, "swirl", 1)
+
+
+def test_a_perturbation_is_registered_once():
+    with pytest.raises(SpecError, match="registered already"):
+
+        @perturbation()
+        def hue(images, magnitude):
+            return images
+
+
+def test_a_plugin_needs_its_function_and_specification_only(images, tmp_path):
+    """Registered in a process of its own: the registry of this one stays as it is."""
+    import subprocess
+    import sys
+
+    script = """
+import torch
+from vatun.perturb import apply_change, perturbation
+from vatun.specs import PERTURBATION_SPECS, Change, PerturbationSpec
+@perturbation(spec=PerturbationSpec(name="invert", label="Invert", unit="off or on",
+    low=0.0, identity=0.0, high=1.0, grid=(0.0, 1.0)))
+def invert(images, magnitude):
+    return 1 - images
+images = torch.rand(1, 3, 8, 8)
+assert torch.equal(apply_change(images, Change(magnitudes={"invert": 1})), 1 - images)
+assert list(PERTURBATION_SPECS)[-2:] == ["invert", "fgsm"]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
