@@ -96,17 +96,25 @@ class PointIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Least and greatest x, then least and greatest y."""
-        if not len(self):
+    def bounds(
+        self, shown: NDArray[np.bool_] | None = None
+    ) -> tuple[float, float, float, float]:
+        """Return least and greatest x, then least and greatest y.
+
+        Parameters
+        ----------
+        shown : ndarray of bool, optional
+            By position: which points count; all by default.
+
+        Returns
+        -------
+        tuple of float
+            The unit square when there is no point.
+        """
+        x, y = (self.x, self.y) if shown is None else (self.x[shown], self.y[shown])
+        if not len(x):
             return (0.0, 1.0, 0.0, 1.0)
-        return (
-            float(self.x.min()),
-            float(self.x.max()),
-            float(self.y.min()),
-            float(self.y.max()),
-        )
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
 
     def positions(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the positions in ``ids``, ``x`` and ``y`` of the given image ids, where known."""

@@ -43,7 +43,7 @@ NEW_DATA_MS = 30_000
 _FOOT_CSS = (
     ":host{background:var(--vt-surface);border-top:1px solid var(--vt-line);overflow:hidden;"
     "color:var(--vt-ink-2);font:400 12px/1 var(--vt-font);box-sizing:border-box}"
-    ".foot{display:flex;align-items:center;gap:14px;height:100%;padding:0 12px;"
+    ".foot{display:flex;align-items:center;gap:14px;height:20px;padding:0 12px;"
     "white-space:nowrap}.mono{font-family:var(--vt-mono)}"
     ".dot{width:8px;height:8px;border-radius:50%;background:var(--vt-ok);display:inline-block;"
     "margin-right:5px}@media (max-width:1599px){.wide{display:none}}"
@@ -101,7 +101,6 @@ def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: s
         title=title,
         header=header,
         main=[body],
-        sidebar_open=False,
         theme_toggle=False,
         dark_theme=dark,
         busy_indicator=None,
@@ -248,10 +247,6 @@ class Dashboard:
     def _header_data(self) -> dict[str, Any]:
         state = self.state
         table = self.runtime.images
-        rows = table.rows(state.universe)
-        known = table.true_class[rows] >= 0
-        right = 100 * (1 - table.is_wrong[rows][known].mean()) if known.any() else None
-        where = f"{safe.plain(state.split, limit=20)} split" if state.split else "all images"
         first_layer = next(iter(self._layers), "conv1")
         biggest = f"{int(table.ids[-1]):,}" if len(table.ids) else "0"
         names = self.runtime.class_names
@@ -266,10 +261,25 @@ class Dashboard:
             "page": state.page,
             "store": safe.plain(self._name, limit=40),
             "stores": [safe.plain(name, limit=40) for name in self._stores],
-            "line": where if right is None else f"{where} · {right:.1f} % correct",
+            "splits": [
+                {"id": name, "label": self._split_line(name)}
+                for name in sorted(self.runtime.splits, key=lambda name: (not name, name))
+            ],
+            "split": state.split,
+            "line": self._split_line(state.split),
             "examples": [[safe.plain(text, limit=60), means] for text, means in examples],
             "dark": state.dark,
         }
+
+    def _split_line(self, split: str) -> str:
+        """Name a split with its accuracy."""
+        table = self.runtime.images
+        rows = table.rows(self.runtime.splits[split])
+        known = table.true_class[rows] >= 0
+        where = f"{safe.plain(split, limit=20)} split" if split else "all images"
+        if not known.any():
+            return where
+        return f"{where} · {100 * (1 - table.is_wrong[rows][known].mean()):.1f} % correct"
 
     # -- what connects them --------------------------------------------------------------
 
@@ -325,6 +335,8 @@ class Dashboard:
             self._help.open = True
         elif name == "page" and value in dict(PAGES):
             state.page = value
+        elif name == "split":
+            state.show_split(value)
         elif name == "search":
             self._search(value)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.aggregate import Viewport
+    from app.aggregate import Marks, Viewport
 
 hv.extension("bokeh")
 
@@ -47,7 +47,46 @@ def map_picture(picture: NDArray[np.uint8], view: Viewport) -> hv.RGB:
     )
 
 
-def map_labels(places: Sequence[tuple[float, float, str]], *, dark: bool) -> hv.Labels:
+def map_points(layers: Sequence[Marks]) -> hv.Points:
+    """Return points as glyphs, for when there are few of them in view.
+
+    Parameters
+    ----------
+    layers : sequence of Marks
+        From bottom to top; with ``doubt``, the least values come last.
+
+    Returns
+    -------
+    holoviews.Points
+        With colour, diameter in pixels and opacity of each.
+    """
+    parts = [_glyph_columns(marks) for marks in layers if len(marks.x)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else []
+    rows = tuple(columns) if columns else []
+    return hv.Points(rows, kdims=_KDIMS, vdims=["map_colour", "map_size", "map_alpha"]).opts(
+        color=hv.dim("map_colour"), size=hv.dim("map_size"), alpha=hv.dim("map_alpha"),
+        line_color=None,
+    )  # fmt: skip
+
+
+def _glyph_columns(marks: Marks) -> tuple[NDArray[Any], ...]:
+    """x, y, colour as text, diameter and opacity of each point, in drawing order."""
+    order = np.arange(len(marks.x))
+    if marks.doubt is not None:
+        order = np.argsort(-marks.doubt, kind="stable")
+    values = np.round(np.clip(marks.colours[order], 0, 1) * 255).astype(int)
+    colours = np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in values.tolist()], dtype=object)
+    count = len(order)
+    return (
+        marks.x[order],
+        marks.y[order],
+        colours,
+        np.full(count, 2 * marks.radius),
+        np.full(count, marks.opacity),
+    )
+
+
+def map_labels(places: Sequence[tuple[float, float, str]], *, dark: bool) -> hv.Overlay:
     """Return class names at their clusters.
 
     Parameters
@@ -59,21 +98,26 @@ def map_labels(places: Sequence[tuple[float, float, str]], *, dark: bool) -> hv.
 
     Returns
     -------
-    holoviews.Labels
-        Text keeps its size on the screen at any zoom.
+    holoviews.Overlay
+        A halo below the text; both keep their size on the screen at any zoom.
     """
     colour = theme.tokens(dark=dark)
     columns = list(zip(*places, strict=True)) if places else ([], [], [])
-    return hv.Labels(tuple(columns), kdims=_KDIMS, vdims=["map_label"]).opts(
-        text_color=colour["ink"],
-        text_font_size="12px",
-        text_font_style="bold",
-        text_font=value(theme.FONT),
-        text_align="center",
-        text_baseline="bottom",
-        text_outline_color=colour["plot"],
-        text_outline_width=3,
+    style = {
+        "text_font_size": "12px",
+        "text_font_style": "bold",
+        "text_font": value(theme.FONT),
+        "text_align": "center",
+        "text_baseline": "bottom",
+    }
+    # Bokeh strokes the outline over the letters, so the halo is a layer of its own.
+    halo = hv.Labels(tuple(columns), kdims=_KDIMS, vdims=["map_halo"]).opts(
+        text_color=colour["plot"], text_outline_color=colour["plot"], text_outline_width=4, **style
     )
+    words = hv.Labels(tuple(columns), kdims=_KDIMS, vdims=["map_label"]).opts(
+        text_color=colour["ink"], **style
+    )
+    return halo * words
 
 
 def map_rings(place: tuple[float, float] | None, *, dark: bool) -> hv.Overlay:
@@ -102,14 +146,15 @@ def map_rings(place: tuple[float, float] | None, *, dark: bool) -> hv.Overlay:
     return halo * ring
 
 
-def map_region(vertices: Sequence[tuple[float, float]], *, dark: bool) -> hv.Path:
+def map_region(vertices: Sequence[tuple[float, float]], *, dark: bool) -> hv.Polygons:
     """Return the outline of the lasso or box that made the selection."""
     colour = theme.tokens(dark=dark)
     corners = [*vertices, vertices[0]] if vertices else []
     paths: list[Any] = [np.asarray(corners, dtype=float)] if corners else []
-    return hv.Path(paths, kdims=_KDIMS).opts(
-        color=colour["accent"], line_dash="5 3", line_width=2
-    )
+    return hv.Polygons(paths, kdims=_KDIMS).opts(
+        fill_color=colour["accent"], fill_alpha=0.05, line_color=colour["accent"],
+        line_dash="5 3", line_width=2,
+    )  # fmt: skip
 
 
 def map_changed(

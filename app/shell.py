@@ -21,7 +21,8 @@ _HEAD_CSS = (
 
 _TITLE_CSS = (
     ":host{display:flex;align-items:center;min-width:0!important;overflow:hidden;"
-    "color:var(--vt-ink);font-family:var(--vt-font)}"
+    "color:var(--vt-ink);font-family:var(--vt-font);container-type:inline-size}"
+    "@container (max-width:190px){.q{display:none}}"
     ".t{display:flex;align-items:center;gap:8px;min-width:0;white-space:nowrap}"
     ".let{width:20px;height:20px;border-radius:4px;background:var(--vt-ink);"
     "color:var(--vt-surface);font-weight:700;font-size:12px;display:grid;place-items:center;"

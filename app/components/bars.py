@@ -21,8 +21,8 @@ class HeaderBar(JSComponent):
     Parameters
     ----------
     header_data : dict
-        ``pages`` [{id, label}], ``page``, ``store``, ``stores``, ``line``, ``examples``
-        [[text, meaning]], ``dark``. All of it is set as text.
+        ``pages`` [{id, label}], ``page``, ``store``, ``stores``, ``splits`` [{id, label}],
+        ``split``, ``line``, ``examples`` [[text, meaning]], ``dark``. All of it is set as text.
     """
 
     header_data = param.Dict(default={})
@@ -35,7 +35,7 @@ class HeaderBar(JSComponent):
         super().__init__(**params)
 
     def listen(self, on_message: Callable[[str, str], None]) -> None:
-        """Call ``on_message(name, value)`` for "search", "theme", "help" and "page"."""
+        """Call ``on_message(name, value)`` for "search", "theme", "help", "page" and "split"."""
         self._on_message = on_message
 
     def show_found(self) -> None:
@@ -56,7 +56,7 @@ class HeaderBar(JSComponent):
     def _handle_msg(self, msg: Any) -> None:
         if not isinstance(msg, dict) or self._on_message is None:
             return
-        for name in ("search", "theme", "help", "page"):
+        for name in ("search", "theme", "help", "page", "split"):
             if name in msg:
                 value = msg[name]
                 self._on_message(name, value[:_LONGEST_SEARCH] if isinstance(value, str) else "")

@@ -48,7 +48,7 @@ function chart(box, o) {
     add(svg, "text", { x: sx(v), y: H - 3, "font-size": 10.5, fill: "var(--vt-ink-2)", "text-anchor": v === x0 ? "start" : v === x1 ? "end" : "middle" }, text)
   if (o.identity != null && o.identity > x0)
     add(svg, "line", { x1: sx(o.identity), x2: sx(o.identity), y1: m.t, y2: H - m.b, stroke: "var(--vt-line-strong)", "stroke-dasharray": "2 2" })
-  for (const q of o.series) if (q.lo) add(svg, "path", { d: band(xs, q.lo, q.hi, sx, sy), fill: q.colour, opacity: 0.2 })
+  for (const q of o.series) if (q.lo) add(svg, "path", { d: band(xs, q.lo, q.hi, sx, sy), fill: q.colour, opacity: q.faint ? 0.09 : 0.2 })
   for (const q of o.series)
     add(svg, "path", { d: path(xs, q.y, sx, sy), fill: "none", stroke: q.colour, "stroke-width": q.width, "stroke-linejoin": "round", ...(q.dash ? { "stroke-dasharray": "4 2" } : {}) })
   for (const q of o.labels || []) {
@@ -92,7 +92,7 @@ export function render({ model, el }) {
     const size = tight ? 10.5 : 11.5
     scale = chart(over, {
       x: d.x, margin: { l: 24, r: 74, t: 7, b: 15 }, xticks: d.ticks, yticks: [0, 0.5, 1], identity: d.identity, now: model.curves_now, drag: true, label: `${d.label}, all classes`,
-      series: [...d.overview].sort((a, b) => (a.id === framed) - (b.id === framed)).map((q) => ({ ...q, lo: q.id === framed ? q.lo : null, width: q.id === framed ? 2.8 : 1.5 })),
+      series: [...d.overview].sort((a, b) => (a.id === framed) - (b.id === framed)).map((q) => ({ ...q, faint: q.id !== framed, width: q.id === framed ? 2.8 : 1.5 })),
       labels: endLabels(d.overview, over.clientHeight - 22, size, framed),
     })
   }
@@ -124,7 +124,7 @@ export function render({ model, el }) {
       chart(cell.querySelector(".pl"), {
         x: d.x, margin: { l: tight ? 3 : k % columns ? 8 : 24, r: 3, t: 5, b: tight ? 4 : lastRow ? 15 : 6 }, xticks: tight || !lastRow ? [] : d.ticks, yticks: tight ? [0, 1] : [0, 0.5, 1], identity: d.identity, now: model.curves_now, label: `${d.label}, true class ${p.name}, ${p.note}`,
         series: [...p.lines.map((q) => ({ ...q, width: q.dash ? 1.5 : 0.9 })), { y: p.y, lo: p.lo, hi: p.hi, colour: p.colour, width: 2.3 }],
-        labels: p.lines.filter((q) => q.mark).map((q) => ({ text: q.name, x: q.mark[0], y: q.mark[1], dy: -7, size: 10.5 })),
+        labels: p.lines.filter((q) => q.mark).map((q) => ({ text: q.name, x: q.mark[0], y: Math.min(q.mark[1], 0.78), dy: -7, size: 10.5 })),
       })
     })
   }

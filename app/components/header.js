@@ -84,9 +84,25 @@ export function render({ model, el }) {
       b.textContent = d.store || ""
       store.append(b)
     }
-    const small = document.createElement("span")
-    small.textContent = d.line || ""
-    store.append(small)
+    const splits = d.splits || []
+    if (splits.length > 1) {
+      const list = document.createElement("select")
+      list.className = "line"
+      list.setAttribute("aria-label", "Images that are shown")
+      for (const split of splits) {
+        const o = document.createElement("option")
+        o.value = split.id
+        o.textContent = split.label
+        list.append(o)
+      }
+      list.value = d.split
+      list.onchange = () => model.send_msg({ split: list.value })
+      store.append(list)
+    } else {
+      const small = document.createElement("span")
+      small.textContent = d.line || ""
+      store.append(small)
+    }
     $(".phone b").textContent = d.store || ""
     $(".phone span").textContent = d.line || ""
   }

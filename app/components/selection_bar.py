@@ -108,12 +108,11 @@ class SelectionBar(JSComponent):
             },
             **self._mix(rows),
         }
-        where = f" {state.split} images" if state.split else " images"
         if state.selection.is_all:
             return {
                 **common, "all": True, "n": total, "of": f"of {total} selected", "origin": "",
                 "share": f"{int(table.is_wrong[universe].sum()):,} wrong ({base})",
-                "base": " · draw round points, click a class, or press / and search",
+                "base": " · draw round points, or press / to search",
                 "at": self._at(),
             }  # fmt: skip
         wrong = int(table.is_wrong[rows].sum())
@@ -125,7 +124,7 @@ class SelectionBar(JSComponent):
             "origin": safe.plain(state.selection.origin, limit=60),
             "share": f"{'▲ ' if raised else ''}{wrong:,} wrong ({_share(table.is_wrong[rows])})",
             "raised": bool(raised),
-            "base": f" · all{where} {base}", "at": self._at(),
+            "base": f" · all images {base}", "at": self._at(),
             "hint": "No image matches. Undo, or clear the selection.",
         }  # fmt: skip
 

@@ -25,7 +25,7 @@ _CSS = (
     "table{border-collapse:collapse;width:100%;font-size:13px}"
     "th{text-align:left;font-weight:500;color:var(--vt-ink-2);font-size:12px;padding:4px 8px 4px 0;"
     "border-bottom:1px solid var(--vt-line-strong);white-space:nowrap}"
-    "td{padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);vertical-align:top}"
+    "td{overflow-wrap:anywhere;padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);vertical-align:top}"
     "tr:last-child td{border-bottom:0}.r{text-align:right}.k{color:var(--vt-ink-2);"
     "white-space:nowrap;width:1%;padding-right:16px}"
     ".mono{font-family:var(--vt-mono);font-size:12px;overflow-wrap:anywhere}"
@@ -217,7 +217,7 @@ def _provenance(info: Mapping[str, Any]) -> str:
         if not isinstance(entry, dict):
             continue
         versions = ", ".join(f"{k} {v}" for k, v in dict(entry.get("versions", {})).items())
-        settings = ", ".join(f"{k} = {v}" for k, v in dict(entry.get("settings", {})).items())
+        settings = ", ".join(_flat(dict(entry.get("settings", {}))))
         seconds = entry.get("seconds")
         rows.append((
             stage,
@@ -274,7 +274,7 @@ def _table(
 
     def cell(tag: str, column: int, text: str) -> str:
         kind = ' class="r"' if right and column >= len(heads) - right else ""
-        return f"<{tag}{kind}>{safe.label(text, limit=300)}</{tag}>"
+        return f"<{tag}{kind}>{safe.label(text, limit=900)}</{tag}>"
 
     head = "".join(cell("th", column, text) for column, text in enumerate(heads))
     body = "".join(
@@ -288,11 +288,23 @@ def _table(
     )
 
 
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[str]:
+    """Yield nested settings as ``section.name = value``, without those left empty."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        elif value not in (None, "", [], {}):
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{before}{name} = {shown}"
+
+
 def _counts(counts: object) -> str:
     if not isinstance(counts, dict):
         return ""
     return ", ".join(
-        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
+        f"{name.replace('_', ' ')} {value:,}"
+        if isinstance(value, int)
+        else f"{name} {value}"
         for name, value in counts.items()
     )
 

@@ -21,6 +21,8 @@ _DIM_SHARE = 0.3
 
 _DIM_OPACITY = 0.62
 _LABELS = 12
+_LABEL_HEIGHT = 15
+_LETTER_WIDTH = 7.2
 
 
 class MapColours:
@@ -228,7 +230,12 @@ class MapColours:
 
 
 def label_places(
-    runtime: Runtime, index: PointIndex, shown: NDArray[np.bool_], *, by: str
+    runtime: Runtime,
+    index: PointIndex,
+    shown: NDArray[np.bool_],
+    *,
+    by: str,
+    unit: tuple[float, float],
 ) -> list[tuple[float, float, str]]:
     """Return where the name of each class stands: above its densest cluster.
 
@@ -242,6 +249,8 @@ def label_places(
         Points that count.
     by : str
         Predicted classes in ``"predicted"``, else true ones.
+    unit : tuple of (float, float)
+        Width and height of a pixel in coordinates, so that no name lies on another.
 
     Returns
     -------
@@ -260,7 +269,29 @@ def label_places(
             places.append(
                 (*_above_cluster(x, y), safe.plain(runtime.class_names[label], limit=24))
             )
-    return places
+    return _apart(places, unit)
+
+
+def _apart(
+    places: list[tuple[float, float, str]], unit: tuple[float, float]
+) -> list[tuple[float, float, str]]:
+    """Move names up until none lies on one that is already placed."""
+    height = _LABEL_HEIGHT * unit[1]
+    placed: list[tuple[float, float, str]] = []
+    for x, y, text in sorted(places, key=lambda place: place[1]):
+        width = _LETTER_WIDTH * unit[0] * len(text)
+        for _ in placed:
+            below = [
+                other_y
+                for other_x, other_y, other in placed
+                if abs(other_y - y) < height
+                and abs(other_x - x) < (width + _LETTER_WIDTH * unit[0] * len(other)) / 2
+            ]
+            if not below:
+                break
+            y = max(below) + height
+        placed.append((x, y, text))
+    return placed
 
 
 def _above_cluster(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float]:

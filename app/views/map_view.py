@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
+from bokeh.models import InlineStyleSheet
 from holoviews import streams
 
 from app import plots, safe, shell, theme
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _REACH = 14
 """Pixels within which a tap or the pointer finds a point."""
+
+_GLYPHS = 2_000
+"""Points in view up to which each is drawn as a glyph; more are aggregated into a picture."""
 
 _MARGIN = 0.06
 """Share of the map's size that stays free round the points."""
@@ -105,9 +109,10 @@ class MapView(pn.viewable.Viewer):
         self._keys = keys
         self._figure: Any = None
         self._view: Viewport | None = None
+        self._layers: list[Marks] = []
         self._hovered: int | None = None
         if runtime.projections and not state.projection:
-            state.projection = runtime.projections[0]
+            state.projection = _first_projection(runtime.projections)
         self._build()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -203,13 +208,6 @@ class MapView(pn.viewable.Viewer):
         colour = Choice.of(names, state.colour_by, label="Colour by")
         colour.link(state, choice_value="colour_by", bidirectional=True)
         row: list[Any] = [colour, pn.Spacer(sizing_mode="stretch_width", margin=0)]
-        if len(runtime.splits) > 1:
-            options = {name: name or "all images" for name in runtime.splits}
-            split = Choice.of(options, state.split, label="Split", kind="select")
-            split.param.watch(lambda event: state.show_split(event.new), "choice_value")
-            state.param.watch(lambda event: split.param.update(choice_value=event.new), "split")
-            split.css_classes = ["vt-wide"]
-            row.append(split)
         if len(runtime.projections) > 1:
             shown = {name: _projection_name(name) for name in runtime.projections}
             projection = Choice.of(shown, state.projection, label="Projection", kind="select")
@@ -232,15 +230,18 @@ class MapView(pn.viewable.Viewer):
         self._box = streams.BoundsXY(source=picture)
         self._tap = streams.Tap(source=picture)
         self._pointer = streams.PointerXY(source=picture)
+        self._left = streams.MouseLeave(source=picture)
+        self._left.add_subscriber(lambda **_: self._show_card(None))
         self._lasso.add_subscriber(self._on_lasso)
         self._box.add_subscriber(self._on_box)
         self._tap.add_subscriber(self._on_tap)
         self._pointer.add_subscriber(self._on_pointer)
         overlay = (
             picture
+            * hv.DynamicMap(self._glyphs, streams=[self._range, self._size, self._redraw])
             * hv.DynamicMap(self._region_marks, streams=[self._marks])
-            * hv.DynamicMap(self._label_marks, streams=[self._labels])
             * hv.DynamicMap(self._focus_marks, streams=[self._marks])
+            * hv.DynamicMap(self._label_marks, streams=[self._labels])
         )
         x0, x1, y0, y1 = self._home(1, 1)
         return overlay.opts(
@@ -256,6 +257,7 @@ class MapView(pn.viewable.Viewer):
             hv.opts.Overlay(
                 responsive=True,
                 hooks=[self._hook],
+                border=0,
                 xaxis=None,
                 yaxis=None,
                 toolbar=None,
@@ -277,7 +279,8 @@ class MapView(pn.viewable.Viewer):
         figure.outline_line_color = None
         figure.background_fill_alpha = 0
         figure.border_fill_alpha = 0
-        figure.min_border = 0
+        # The dotted frame round a clicked plot says nothing here: keys act on the page.
+        figure.stylesheets = [InlineStyleSheet(css=".bk-events:focus{outline:none!important}")]
         figure.toolbar_location = None
         figure.xgrid.visible = figure.ygrid.visible = False
         self._style_tools()
@@ -285,6 +288,9 @@ class MapView(pn.viewable.Viewer):
     def _style_tools(self) -> None:
         accent = theme.tokens(dark=self._state.dark)["accent"]
         for tool in self._figure.tools if self._figure else ():
+            if hasattr(tool, "renderers"):
+                # Only the outline is wanted; a hit on a glyph would fade all others.
+                tool.renderers = []
             if hasattr(tool, "overlay") and tool.overlay is not None:
                 tool.overlay.update(
                     line_color=accent, line_dash=[5, 3], line_width=2, fill_color=accent,
@@ -295,7 +301,7 @@ class MapView(pn.viewable.Viewer):
 
     def _home(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Limits that show all points with equal units on both axes."""
-        x0, x1, y0, y1 = self._index.bounds
+        x0, x1, y0, y1 = self._index.bounds(self._colours.shown(self._state.split))
         unit = max((x1 - x0) / width, (y1 - y0) / height, 1e-9) * (1 + 2 * _MARGIN)
         half_x, half_y = unit * width / 2, unit * height / 2
         middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -319,17 +325,32 @@ class MapView(pn.viewable.Viewer):
                     y0, y1 = middle_y - unit * size[1] / 2, middle_y + unit * size[1] / 2
         return Viewport((float(x0), float(x1)), (float(y0), float(y1)), *size)
 
-    def _picture(
-        self, x_range: Any, y_range: Any, width: Any, height: Any, scale: Any, counter: int
-    ) -> hv.RGB:
-        del scale, counter
+    def _see(self, x_range: Any, y_range: Any, width: Any, height: Any) -> None:
+        """Work out what is in view, once for the picture and the glyphs of one event."""
         try:
             view = self._viewport(x_range, y_range, width, height)
         except (ValueError, TypeError, OverflowError):
             view = self._view or Viewport((0.0, 1.0), (0.0, 1.0), 16, 16)
         self._view = view
         self._move_axes(view)
-        return plots.map_picture(render(self._layers(view), view), view)
+        self._layers = self._visible_layers(view)
+
+    def _picture(
+        self, x_range: Any, y_range: Any, width: Any, height: Any, scale: Any, counter: int
+    ) -> hv.RGB:
+        del scale, counter
+        self._see(x_range, y_range, width, height)
+        assert self._view is not None  # noqa: S101 - set by _see
+        drawn = [] if self._is_sparse() else self._layers
+        return plots.map_picture(render(drawn, self._view), self._view)
+
+    def _glyphs(self, counter: int, **_: Any) -> hv.Points:
+        del counter
+        return plots.map_points(self._layers if self._is_sparse() else [])
+
+    def _is_sparse(self) -> bool:
+        """Whether so few points are in view that each is a glyph of its own."""
+        return sum(len(marks.x) for marks in self._layers) <= _GLYPHS
 
     def _move_axes(self, view: Viewport) -> None:
         """Make the figure show ``view``; the browser is told only of what differs."""
@@ -342,7 +363,7 @@ class MapView(pn.viewable.Viewer):
             if (axis.start, axis.end) != (low, high):
                 axis.update(start=low, end=high, reset_start=low, reset_end=high)
 
-    def _layers(self, view: Viewport) -> list[Marks]:
+    def _visible_layers(self, view: Viewport) -> list[Marks]:
         index, state = self._index, self._state
         shown = self._colours.shown(state.split)
         inside = (
@@ -357,7 +378,7 @@ class MapView(pn.viewable.Viewer):
             radius=mark_radius(count),
         )  # fmt: skip
 
-    def _region_marks(self, data: Any) -> hv.Path:
+    def _region_marks(self, data: Any) -> hv.Polygons:
         del data
         region = self._state.selection.region
         vertices = (
@@ -372,11 +393,16 @@ class MapView(pn.viewable.Viewer):
         rings = plots.map_rings(place, dark=state.dark)
         return plots.map_changed(state.changed_place, place, dark=state.dark) * rings
 
-    def _label_marks(self, data: Any) -> hv.Labels:
+    def _label_marks(self, data: Any) -> hv.Overlay:
         del data
         state = self._state
+        view = self._view or self._viewport(None, None, None, None)
         places = label_places(
-            self._runtime, self._index, self._colours.shown(state.split), by=state.colour_by
+            self._runtime,
+            self._index,
+            self._colours.shown(state.split),
+            by=state.colour_by,
+            unit=(view.unit_x, view.unit_y),
         )
         return plots.map_labels(places, dark=state.dark)
 
@@ -482,7 +508,9 @@ class MapView(pn.viewable.Viewer):
             self._state.select(found[0], found[1])
 
     def _on_pointer(self, x: Any, y: Any) -> None:
-        image_id = self._found(x, y)
+        self._show_card(self._found(x, y), x, y)
+
+    def _show_card(self, image_id: int | None, x: Any = 0, y: Any = 0) -> None:
         if image_id == self._hovered:
             return
         self._hovered = image_id
@@ -523,6 +551,11 @@ def _is_home(view: Viewport, home: tuple[float, float, float, float]) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
+
+
+def _first_projection(names: tuple[str, ...]) -> str:
+    """t-SNE where there is one: neighbourhoods are what the map is read for."""
+    return "tsne" if "tsne" in names else names[0]
 
 
 def _projection_name(name: str) -> str:

@@ -1,0 +1,265 @@
+"""The network view without a browser: filters, path, patterns, and how they are linked."""
+
+import asyncio
+import inspect
+from functools import partial
+
+import numpy as np
+import panel as pn
+import pytest
+
+from app.layer_names import filter_name, short_names
+from app.runtime import Runtime
+from app.state import SessionState
+from app.views import pattern_figures
+from app.views.network import PAGE, NetworkView
+from feature_store import queries
+
+FOCUS = 1500
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch):
+    """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
+
+    def execute(callback, schedule="auto"):
+        inner = callback.func if isinstance(callback, partial) else callback
+        if not inspect.iscoroutinefunction(inner):
+            callback()
+
+    monkeypatch.setattr(pn.state, "execute", execute)
+
+
+@pytest.fixture(scope="module")
+def runtime(digits_store):
+    return Runtime(digits_store)
+
+
+@pytest.fixture
+def state(runtime):
+    return SessionState(dict(runtime.splits), focus=FOCUS)
+
+
+@pytest.fixture
+def view(runtime, state):
+    made = NetworkView(runtime, state)
+    settle(made)
+    return made
+
+
+def settle(view):
+    async def both():
+        await view._shade(view._state.focus)
+        await view.answer()
+
+    asyncio.run(both())
+
+
+def head(view):
+    return view._cards.card_head
+
+
+def cards(view):
+    return view._cards.card_items
+
+
+def test_every_filter_has_a_mark(view, runtime):
+    layers = queries.layers(runtime.store)
+    assert [layer["filters"] for layer in view._units.unit_layers] == [
+        row.filters for row in layers
+    ]
+    assert len(view._units.unit_shades) == sum(row.filters for row in layers)
+    assert f"{len(view._units.unit_shades):,} filters" in view._line.object
+
+
+def test_the_path_of_the_focus_is_drawn(view, state, runtime):
+    for path_set in ("mean", "paper", "balanced"):
+        state.path_set = path_set
+        expected = queries.path_of(runtime.store, path_set, FOCUS).tolist()
+        assert view._units.unit_path == expected
+
+
+def test_shades_are_percentiles(view, runtime):
+    expected = queries.activation_percentiles(runtime.store, FOCUS)
+    assert np.array_equal(
+        np.frombuffer(view._units.unit_shades, np.uint8), np.concatenate(expected)
+    )
+
+
+def test_a_focus_without_selection_lists_its_patterns(view, state, runtime):
+    assert view.order == "image"
+    assert head(view)["title"] == f"Patterns of image {FOCUS:,}"
+    for card in cards(view):
+        members = queries.pattern_members(runtime.store, "balanced", card["id"])
+        assert FOCUS in members
+
+
+def test_nothing_at_all_lists_distinctive_patterns(runtime):
+    view = NetworkView(runtime, SessionState(dict(runtime.splits)))
+    settle(view)
+    assert view.order == "distinctive"
+    assert len(cards(view)) == PAGE
+    assert view._units.unit_path == []
+
+
+def test_a_selection_lists_what_is_over_represented(view, state, runtime):
+    table = runtime.images
+    ids = table.ids[table.predicted_class == 3][:40]
+    state.select(ids, "test")
+    settle(view)
+    assert view.order == "selection"
+    assert head(view)["title"] == "Patterns over-represented in the selection"
+    assert "q < 0.05" in head(view)["detail"]
+    first = cards(view)[0]
+    assert first["of"].endswith("selected")
+    assert first["lift"].endswith("×")
+    assert first["q"].startswith("q ")
+    dims = [image["is_dim"] for image in first["images"]]
+    assert dims == sorted(dims), "selected ones come first"
+    state.clear()
+    settle(view)
+    assert view.order == "image"
+
+
+def test_a_selection_without_pattern_says_so_and_how_to_go_on(view, state, runtime):
+    state.select(runtime.images.ids[::300], "test")
+    settle(view)
+    if not cards(view):
+        assert head(view)["headline"] == "No pattern is over-represented in this selection"
+        view._receive({"kind": "cure"})
+        settle(view)
+        assert view.order == "distinctive"
+        assert cards(view)
+
+
+def test_a_filter_lists_its_patterns_and_its_strongest_images(view, state, runtime):
+    layer, winner = next((k, v) for k, v in enumerate(view._units.unit_path) if v >= 0)
+    view._pick(layer, winner, False)
+    settle(view)
+    assert state.filters == ((layer, winner),)
+    assert view._units.unit_chosen == [[layer, winner]]
+    assert view.order == "filters"
+    strip = view._cards.card_strip
+    expected = queries.top_images(runtime.store, layer, winner, limit=20).image_id.tolist()
+    assert [image["id"] for image in strip["images"]] == expected
+    view._receive({"kind": "select_top"})
+    assert state.selection.ids.tolist() == sorted(expected)
+    view._receive({"kind": "unfilter"})
+    assert state.filters == ()
+    assert view._cards.card_strip == {}
+
+
+def test_filters_join_with_shift_and_leave_when_clicked_again(view, state):
+    view._pick(0, 1, False)
+    view._pick(2, 3, True)
+    assert state.filters == ((0, 1), (2, 3))
+    view._pick(0, 1, True)
+    assert state.filters == ((2, 3),)
+    view._pick(2, 3, False)
+    assert state.filters == ()
+
+
+def test_opening_a_pattern_marks_its_filters_and_selects_its_members(view, state, runtime):
+    pattern = cards(view)[0]["id"]
+    view._receive({"kind": "open", "id": pattern})
+    assert state.pattern == pattern
+    assert view._cards.card_open == pattern
+    items = queries.pattern_card(runtime.store, "balanced", pattern).items
+    assert view._units.unit_pattern == [list(item) for item in items]
+    view._receive({"kind": "select", "id": pattern})
+    members = queries.pattern_members(runtime.store, "balanced", pattern)
+    assert state.selection.ids.tolist() == sorted(members.tolist())
+    assert state.selection.origin.startswith("balanced pattern ")
+    settle(view)
+    assert cards(view)[0]["id"] == pattern or pattern in [card["id"] for card in cards(view)]
+    state.path_set = "mean"
+    assert state.pattern is None
+    assert view._units.unit_pattern == []
+
+
+def test_an_open_pattern_keeps_its_list_while_the_focus_moves(view, state):
+    before = [card["id"] for card in cards(view)]
+    view._receive({"kind": "open", "id": before[0]})
+    other = next(image["id"] for image in cards(view)[0]["images"] if image["id"] != FOCUS)
+    view._receive({"kind": "focus", "image": other})
+    assert state.focus == other
+    assert [card["id"] for card in cards(view)] == before
+    assert any(image["is_focus"] for image in cards(view)[0]["images"])
+
+
+def test_more_cards_come_at_the_end(runtime):
+    state = SessionState(dict(runtime.splits))
+    view = NetworkView(runtime, state)
+    settle(view)
+    first = [card["id"] for card in cards(view)]
+    view._receive({"kind": "more", "have": len(first)})
+    settle(view)
+    assert len(cards(view)) == 2 * PAGE
+    assert [card["id"] for card in cards(view)[:PAGE]] == first
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"kind": "open", "id": 10**9},
+        {"kind": "open", "id": "1; drop"},
+        {"kind": "select", "id": None},
+        {"kind": "focus", "image": -1},
+        {"kind": "focus", "image": 10**8},
+        {"kind": "order", "value": "__init__"},
+        {"kind": "more", "have": -5},
+    ],
+)
+def test_forged_messages_change_nothing(view, state, message):
+    view._receive(message)
+    assert state.pattern is None
+    assert state.focus == FOCUS
+    assert state.selection.is_all
+
+
+@pytest.mark.parametrize(
+    "message", [{}, {"layer": 99, "filter": 0}, {"layer": 0, "filter": 99}, {"layer": "0"}, "x"]
+)
+def test_a_forged_filter_is_none(view, state, message):
+    view._units._handle_msg(message)
+    assert state.filters == ()
+
+
+def test_a_pattern_of_another_store_is_closed(view, state):
+    state.pattern = 10**7
+    assert state.pattern is None
+
+
+def test_many_classes_are_bars(view, runtime, monkeypatch):
+    pattern = queries.top_patterns(runtime.store, "balanced", limit=1)[0]
+    monkeypatch.setattr(runtime, "class_names", tuple(f"class {k}" for k in range(11)))
+    drawn = pattern_figures.card(
+        pattern,
+        runtime,
+        names=view._names,
+        modules=view._modules,
+        selection=view._state.selection,
+        focus=None,
+    )
+    assert drawn["is_bars"]
+    assert drawn["count"] == f"{pattern.support:,}"
+
+
+def test_small_rates_are_readable():
+    assert pattern_figures._power(4.2e-47) == "4e−47"
+    assert pattern_figures._power(0.0123) == "0.012"
+    assert pattern_figures._power(0.0) == "< 1e−300"
+    assert pattern_figures._times(9.04) == "9.0×"
+    assert pattern_figures._times(28.2) == "28×"
+
+
+def test_names_of_layers():
+    class Row:
+        def __init__(self, layer_name, block):
+            self.layer_name, self.block = layer_name, block
+
+    rows = [Row("f.0", "conv1"), Row("f.3", "conv1"), Row("c.0", "classifier"), Row("x.y", None)]
+    assert short_names(rows) == ["conv1_1", "conv1_2", "classifier", "x.y"]
+    assert filter_name("conv5_3", 371) == "5_3·371"
+    assert filter_name("classifier", 3) == "classifier·3"
