@@ -100,7 +100,7 @@ function pictures(send) {
     return { canvas, badge, words, frame, title, box: h("figure", {}, frame, h("figcaption", {}, title)) }
   }
   const [original, changed, first, second] = ["original", "changed", "evidence", "evidence"].map(figure)
-  const hint = h("span", { class: "hint" }, "drag to remove a part")
+  const hint = h("span", { class: "hint" }, "drag to remove")
   original.frame.append(hint)
   const node = h("div", { class: "pics" }, original.box, changed.box, first.box, second.box)
 

@@ -127,9 +127,7 @@ def test_a_slow_network_gives_up(service, monkeypatch):
     import time
 
     monkeypatch.setattr(inference, "DEADLINE_S", 0.05)
-    monkeypatch.setattr(
-        service.start().result(), "test", lambda *_: time.sleep(0.4), raising=True
-    )
+    monkeypatch.setattr(service.start().result(), "test", lambda *_: time.sleep(0.4), raising=True)
     with pytest.raises(DeadlineError, match="did not answer"):
         ask(service, 1, Change(magnitudes={"rotation": 77.0}))
 
