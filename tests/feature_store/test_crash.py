@@ -33,7 +33,7 @@ def test_no_room(crash, tmp_path):
 
 
 @pytest.mark.accept
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_two_hundred_kills(crash, tmp_path):
     report = crash("kills", tmp_path / "store", 200, 2)
     assert report["killed"] == 200
@@ -42,7 +42,7 @@ def test_two_hundred_kills(crash, tmp_path):
 
 
 @pytest.mark.accept
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_fault_at_every_write_fsync_and_rename(crash, tmp_path):
     report = crash("faults", tmp_path, 0)
     assert report["injected"] == 3 * sum(report["calls"].values())
