@@ -25,9 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 all is well, 1 something is wrong with a store, 2 it cannot be done,
         75 a store is busy, 130 interrupted.
     """
+    parsed = _parser().parse_args(arguments)
+    # After the words are understood: help costs nothing.
     from feature_store import StoreBusyError, StoreError
 
-    parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
     except StoreBusyError as error:

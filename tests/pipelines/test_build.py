@@ -75,7 +75,8 @@ def test_stored_scores_are_those_of_the_network(digits_store):
     values = np.stack([column.to_numpy() for column in stored.columns], axis=1)
     np.testing.assert_allclose(values, scores, atol=1e-5)
     identity = digits_store.arrow(
-        "select s.confidence, p.confidence as stored, s.predicted_class = p.predicted_class as same "
+        "select s.confidence, p.confidence as stored, "
+        "s.predicted_class = p.predicted_class as same "
         "from sweeps s join predictions p using (image_id) "
         "where perturbation = 'rotation' and magnitude = 0"
     )
@@ -203,7 +204,7 @@ def test_subset_of_the_simulation_is_balanced_and_recorded(digits_store):
     info = digits_store.info["simulate"]
     assert (info["n"], info["n_available"], info["images_per_class"]) == (100, 500, 10)
     counts = digits_store.arrow(
-        "select true_class, count(distinct image_id) as n from sweeps join images using (image_id) "
-        "group by true_class"
+        "select true_class, count(distinct image_id) as n "
+        "from sweeps join images using (image_id) group by true_class"
     )
     assert counts["n"].to_pylist() == [10] * 10

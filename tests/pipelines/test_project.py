@@ -1,5 +1,6 @@
 """Project files: what is accepted, and how everything else is refused."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,12 +43,12 @@ def test_the_least_project_has_the_documented_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("addition", "message"),
     [
-        ("[mine]\nmin_image = 5", "mine.toml: mine: unknown key 'min_image'; known: path_sets, min_i"),
+        ("[mine]\nmin_image = 5", "mine: unknown key 'min_image'; known: path_sets, min_i"),
         ("[mines]", "mine.toml: unknown key 'mines'; known: dataset, model"),
-        ("[mine]\nmin_images = 'five'", "mine.toml: mine.min_images: must be an integer, got text"),
+        ("[mine]\nmin_images = 'five'", "mine.min_images: must be an integer, got text"),
         ("[mine]\nmin_images = true", "mine.min_images: must be an integer, got true or false"),
         ("[mine]\nmin_images = 1", "min_images must be at least 2"),
-        ("[mine]\npath_sets = ['papre']", "path_sets[0]: must be one of 'paper', 'mean', 'balanced'"),
+        ("[mine]\npath_sets = ['papre']", "path_sets[0]: must be one of 'paper', 'mean', 'b"),
         ("[simulate]\nperturbations = ['tilt']", "unknown perturbation 'tilt'; known: region"),
         ("[simulate]\nperturbations = ['hue', 'hue']", "listed twice"),
         ("[simulate]\nperturbations = [{name = 'hue', grid = [0.1]}]", "must hold the identity"),
@@ -62,9 +63,8 @@ def test_the_least_project_has_the_documented_defaults(tmp_path):
 )  # fmt: skip
 def test_mistakes_are_named_with_their_place(tmp_path, addition, message):
     text = addition + LEAST if addition.startswith("plugins") else LEAST + addition
-    with pytest.raises(ProjectError, match=".*") as caught:
+    with pytest.raises(ProjectError, match=re.escape(message)):
         load(tmp_path, text)
-    assert message in str(caught.value)
 
 
 def test_missing_sections_and_files_are_named(tmp_path):
