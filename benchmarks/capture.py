@@ -68,7 +68,7 @@ perturbations = [
 def main() -> None:
     """Measure, print, and write the rows."""
     given = options(__doc__)
-    count, swept, rounds = (512, 6, 3) if given.quick else (8192, 50, 5)
+    count, swept, rounds = (512, 3, 3) if given.quick else (8192, 50, 5)
     with tempfile.TemporaryDirectory() as scratch:
         project = make_project(Path(scratch), count=count, swept=swept)
         run_stage("ingest", ingest.run, project=project)
@@ -197,8 +197,8 @@ def size_row(store: Store, *, count: int) -> Row:
     size = sum(
         part["bytes"] for table in tables if table["stage"] == "capture" for part in table["parts"]
     )
-    filters = store.sql("select sum(filters) from layers").fetchone()
-    raw = 4 * 2 * int(filters[0]) if filters else 0
+    filters = store.arrow("select sum(filters)::bigint as n from layers")["n"][0].as_py()
+    raw = 4 * 2 * int(filters)
     return Row(
         name="store_bytes_per_image",
         value=size / count,
