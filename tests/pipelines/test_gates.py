@@ -1,0 +1,60 @@
+"""What stops a long run before it starts, and what is kept of the activations."""
+
+from safetensors.numpy import load_file, save_file
+
+from feature_store import Store
+from pipelines.project import Project
+
+TRAIN = ("[embed]", "[train]\nepochs = 4\nbatch_size = 16\nlearning_rate = 0.05\n[embed]")
+
+
+def test_wrong_normalisation_is_noticed_before_the_long_run(workshop, tmp_path):
+    project = workshop.make(tmp_path, changes=(TRAIN,))
+    workshop.build(project, "ingest", "train")
+    trained = Project.load(project).trained_weights
+    tensors = load_file(trained)
+    # A network that says "green" whatever it sees.
+    bias = next(name for name in tensors if name.endswith("classifier.2.bias"))
+    tensors[bias][:] = [0, 1e6, 0]
+    save_file(tensors, tmp_path / "wrong.safetensors")
+    text = project.read_text()
+    project.write_text(
+        text.replace('"small_vgg"', '"small_vgg"\nweights = "../wrong.safetensors"')
+    )
+    done = workshop.run(project, "capture")
+    assert done.returncode == 2
+    assert "33.3% are classified right" in done.stderr
+    assert "check normalisation" in done.stderr
+    assert not list((Project.load(project).store / "state" / "shards").rglob("*.json"))
+
+
+def test_weights_of_another_network_are_refused_in_one_line(workshop, tmp_path):
+    project = workshop.make(tmp_path, changes=(TRAIN,))
+    workshop.build(project, "ingest", "train")
+    weights = Project.load(project).trained_weights
+    text = project.read_text().replace(
+        '"small_vgg"', f'"torchvision:squeezenet1_1"\nweights = "{weights}"'
+    )
+    project.write_text(text)
+    done = workshop.run(project, "capture")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    project.write_text(text.replace('weights = "', 'classes = 5\nweights = "'))
+    done = workshop.run(project, "capture")
+    assert "[model] classes = 5, but the data set has 3: blue, green, red" in done.stderr
+
+
+def test_activations_may_be_kept_for_the_top_images_only_or_not_at_all(workshop, tmp_path):
+    paths = {}
+    for kind in ("all", "top", "none"):
+        changes = (("[embed]", f'[capture]\nactivations = "{kind}"\n[embed]'),)
+        project = workshop.make(tmp_path / kind, changes=changes)
+        workshop.build(project, "ingest", "capture", "paths")
+        folder = Project.load(project).store
+        with Store.open(folder) as store:
+            assert store.verify() == []
+            assert store.has("activations/max/000") == (kind != "none")
+            table = store.arrow("select * from paths__balanced order by image_id")
+            paths[kind] = table.to_pydict()
+        assert not list((folder / "state" / "shards").rglob("*.json"))
+    assert paths["all"] == paths["top"] == paths["none"]
