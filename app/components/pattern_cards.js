@@ -53,7 +53,7 @@ function cardNode(card, isOpen, send) {
     h("div", { class: "tg" }, card.images.map((i) => thumb(i, send))),
     h("div", { class: "pie" }, mix(card)),
     h("div", { class: "ev" }, figures),
-    isOpen ? h("div", { class: "acts" }, h("button", { class: "btn", type: "button", "data-action": "select", onclick: (event) => { event.stopPropagation(); send({ kind: "select", id: card.id }) } }, `Select its ${whole(card.support)} images`), h("span", { class: "mut" }, spell(card.truth))) : null)
+    isOpen ? h("div", { class: "acts" }, h("button", { class: "btn", type: "button", "data-action": "select", onclick: (event) => { event.stopPropagation(); send({ kind: "select", id: card.id }) } }, card.select), h("span", { class: "mut" }, spell(card.truth))) : null)
   const open = () => send({ kind: "open", id: isOpen ? -1 : card.id })
   node.addEventListener("click", open)
   node.addEventListener("keydown", (event) => {
@@ -70,7 +70,7 @@ export function render({ model, el }) {
   const title = h("h3")
   const detail = h("span", { class: "mut count" })
   const order = h("select", { "aria-label": "Which patterns", onchange: () => send({ kind: "order", value: order.value }) })
-  const bar = h("div", { class: "bar" }, title, detail, h("span", { class: "sp" }), order)
+  const bar = h("div", { class: "bar" }, title, detail, order)
   const strip = h("div", { class: "strip" })
   const list = h("div", { class: "cards" })
   const end = h("div", { class: "end", "aria-hidden": "true" })
@@ -95,7 +95,7 @@ export function render({ model, el }) {
   function top() {
     const v = model.card_head
     title.textContent = v.title || ""
-    detail.textContent = v.detail || ""
+    detail.textContent = detail.title = v.detail || ""
     const key = JSON.stringify(v.orders || [])
     if (order.dataset.key !== key) {
       order.dataset.key = key

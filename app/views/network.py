@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import panel as pn
 
-from app import safe, theme
+from app import safe
 from app.components.controls import Choice
 from app.components.pattern_cards import PatternCards
 from app.components.unit_view import UnitView
-from app.layer_names import block_of, short_names
+from app.layer_names import short_names
 from app.shell import view_frame
-from app.views import pattern_figures
+from app.views import filter_figures, pattern_figures
 from feature_store import StoreError, TableMissingError, queries
 
 if TYPE_CHECKING:
@@ -52,24 +52,6 @@ _BODY_CSS = (
     "@media (max-width:760px){.vt-units{flex-basis:170px!important;height:170px!important}}"
 )
 
-_LINE_CSS = (
-    ":host{color:var(--vt-ink-2);font:400 var(--vt-fs-small)/20px var(--vt-font);"
-    "padding:0 10px;box-sizing:border-box;overflow:hidden}"
-    "b{color:var(--vt-ink);font-weight:600}"
-    ".l{display:flex;gap:12px;white-space:nowrap}.l .w{overflow:hidden;text-overflow:ellipsis}"
-    ".k{margin-left:auto;flex:none;display:flex;gap:10px}"
-    ".k span{display:inline-flex;align-items:center;gap:5px}"
-    "@media (max-width:1599px){:host{padding:0 8px}.k{display:none}}"
-)
-
-_KEY = (
-    '<span class="k" aria-hidden="true"><span><svg width="26" height="10"><path d="M3 5h20" '
-    'stroke="var(--vt-accent)" stroke-width="1.7"/><circle cx="4" cy="5" r="3.4" '
-    'fill="var(--vt-accent)"/><circle cx="22" cy="5" r="3.4" fill="var(--vt-accent)"/></svg>'
-    'its path</span><span><svg width="12" height="12"><rect x="1" y="1" width="10" height="10" '
-    'fill="none" stroke="var(--vt-ink)" stroke-width="2"/></svg>open pattern</span></span>'
-)
-
 
 class NetworkView(pn.viewable.Viewer):
     """View C, the network under test: which features it used.
@@ -102,14 +84,14 @@ class NetworkView(pn.viewable.Viewer):
         self._sets.css_classes = ["vt-wide"]
         self._line = pn.pane.HTML(
             "",
-            stylesheets=[_LINE_CSS],
+            stylesheets=[filter_figures.LINE_CSS],
             margin=0,
             sizing_mode="stretch_width",
             css_classes=["vt-line"],
         )
         self._units = UnitView(
             self._pick,
-            unit_layers=self._unit_layers(),
+            unit_layers=filter_figures.marks(self._layers),
             sizing_mode="stretch_width",
             margin=0,
             css_classes=["vt-units"],
@@ -156,21 +138,6 @@ class NetworkView(pn.viewable.Viewer):
 
     def _has_set(self, name: str) -> bool:
         return self._runtime.store.has(f"paths/{name}")
-
-    def _unit_layers(self) -> list[dict[str, Any]]:
-        count = len(self._layers)
-        light = theme.layer_colours(count, dark=False)
-        dark = theme.layer_colours(count, dark=True)
-        return [
-            {
-                "name": self._names[at],
-                "block": block_of(row),
-                "filters": int(row.filters),
-                "light": light[at],
-                "dark": dark[at],
-            }
-            for at, row in enumerate(self._layers)
-        ]
 
     # What the page does, and what follows here.
 
@@ -254,14 +221,8 @@ class NetworkView(pn.viewable.Viewer):
 
     def _draw_shades(self, focus: int | None, shades: bytes) -> None:
         self._shaded = focus
-        subject = f"shade = activation for image {focus:,}" if shades else ""
-        if focus is None:
-            subject = "pick an image to see its activations and path"
-        text = f"of {len(self._layers)} layers" + (f" · {subject}" if subject else "")
-        self._line.object = (
-            f'<div class="l"><span class="w"><b>{self._total:,} filters</b> '
-            f"{safe.label(text)}</span>"
-            f"{_KEY if focus is not None else ''}</div>"
+        self._line.object = filter_figures.line(
+            self._total, len(self._layers), focus, has_shades=bool(shades)
         )
         self._units.unit_shades = shades
 
@@ -382,7 +343,7 @@ class NetworkView(pn.viewable.Viewer):
         state, runtime = self._state, self._runtime
         store, path_set = runtime.store, state.path_set
         selection, focus, filters = state.selection, state.focus, state.filters
-        opened = state.pattern
+        opened, universe, split = state.pattern, state.universe, state.split
         ids = None if selection.is_all else selection.ids
 
         def find() -> Recommendation:
@@ -412,6 +373,11 @@ class NetworkView(pn.viewable.Viewer):
                     modules=self._modules,
                     selection=selection,
                     focus=focus,
+                    select=pattern_figures.select_words(
+                        queries.pattern_members(store, path_set, pattern.pattern_id),
+                        universe,
+                        split,
+                    ),
                 )
                 for pattern in shown
             ]

@@ -12,6 +12,8 @@ from app.layer_names import filter_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from app.runtime import Runtime
     from app.state import Selection
     from feature_store.patterns.cards import PatternCard, Recommendation
@@ -76,6 +78,14 @@ def thumbs(
     ]
 
 
+def select_words(members: NDArray[np.int32], universe: NDArray[np.int32], split: str) -> str:
+    """Return what the button says that selects the members; of a split, only those in it."""
+    within = int(np.isin(members, universe, assume_unique=True).sum())
+    if within in {0, len(members)}:
+        return f"Select its {len(members):,} images"
+    return f"Select its {within:,} in {safe.plain(split, limit=20)}"
+
+
 def _said_of(runtime: Runtime, image: int) -> dict[str, Any]:
     row = runtime.images.row(image)
     if row is None:
@@ -98,6 +108,7 @@ def card(
     modules: Sequence[str],
     selection: Selection,
     focus: int | None,
+    select: str = "",
 ) -> dict[str, Any]:
     """Return what one card says.
 
@@ -113,6 +124,8 @@ def card(
         Images that are not dimmed.
     focus : int or None
         Image with the magenta frame.
+    select : str
+        Words of the button that selects its members.
 
     Returns
     -------
@@ -125,7 +138,7 @@ def card(
     return {
         "id": pattern.pattern_id,
         "spoken": f"{words}, {pattern.support} images",
-        "support": pattern.support,
+        "select": select,
         "chips": chips(pattern.items, names, modules),
         "badge": _badge(pattern),
         "badge_help": _purity(pattern, classes),

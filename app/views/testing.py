@@ -84,7 +84,10 @@ class TestingView(pn.viewable.Viewer):
             margin=0,
         )
         self._label = pn.pane.HTML(
-            self._title(), stylesheets=[_LABEL_CSS], margin=0, align="center"
+            f'<span class="focus-label">{self._title()}</span>',
+            stylesheets=[_LABEL_CSS],
+            margin=0,
+            align="center",
         )
         state.param.watch(self._follow, ["focus", "change", "evidence_layer", "evidence_class"])
         state.param.watch(self._place, ["projection"])
@@ -118,7 +121,7 @@ class TestingView(pn.viewable.Viewer):
     def _follow(self, *_: Any) -> None:
         """Ask the network again; the answer to an older question is not drawn any more."""
         self._ticket += 1
-        self._label.object = self._title()
+        self._label.object = f'<span class="focus-label">{self._title()}</span>'
         self._bench.bench_change = testing_figures.position(self._change, self._seq)
         if self._state.focus is None:
             self._runtime.inference.drop(self)

@@ -14,6 +14,7 @@ from app.inference import (
     SupersededError,
     change_from,
 )
+from tests.app.loops import run
 from vatun.errors import VatunError
 
 
@@ -25,7 +26,7 @@ def service(digits_store):
 
 
 def ask(service, *arguments, **keywords):
-    return asyncio.run(service.test(*arguments, **keywords))
+    return run(service.test(*arguments, **keywords))
 
 
 def stored(store, table, image):
@@ -111,7 +112,7 @@ def test_a_burst_ends_with_the_last_question(service):
         ]
         return await asyncio.gather(*questions, return_exceptions=True)
 
-    answers = asyncio.run(burst())
+    answers = run(burst())
     assert answers[-1].change.magnitudes["rotation"] == 50.0
     kept = [answer for answer in answers if not isinstance(answer, Exception)]
     assert len(kept) <= 12

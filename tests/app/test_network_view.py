@@ -1,6 +1,5 @@
 """The network view without a browser: filters, path, patterns, and how they are linked."""
 
-import asyncio
 import inspect
 from functools import partial
 
@@ -14,6 +13,7 @@ from app.state import SessionState
 from app.views import pattern_figures
 from app.views.network import PAGE, NetworkView
 from feature_store import queries
+from tests.app.loops import run
 
 FOCUS = 1500
 
@@ -52,7 +52,7 @@ def settle(view):
         await view._shade(view._state.focus)
         await view.answer()
 
-    asyncio.run(both())
+    run(both())
 
 
 def head(view):

@@ -1,6 +1,5 @@
 """The testing view without a browser: what it draws, and what it makes of messages."""
 
-import asyncio
 import inspect
 from functools import partial
 
@@ -14,6 +13,7 @@ from app.state import SessionState
 from app.views import testing_figures
 from app.views.testing import TestingView
 from app.worker import BusyError, DeadlineError
+from tests.app.loops import run
 
 FOCUS = 1600
 
@@ -52,7 +52,7 @@ def view(runtime, state):
 
 
 def settle(view):
-    asyncio.run(view.answer())
+    run(view.answer())
 
 
 def figures(view):
@@ -168,7 +168,7 @@ def test_an_overtaken_answer_is_not_drawn(view, state):
     ticket = view._ticket
     state.change = Change(magnitudes={"rotation": 10.0})
     settle(view)
-    asyncio.run(view.answer(ticket))
+    run(view.answer(ticket))
     assert view.result.change.magnitudes["rotation"] == 10.0
 
 

@@ -1,12 +1,14 @@
 """The bounded worker: order, places in the queue, and answers that come too late."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
 import pytest
 
 from app.worker import BusyError, LatestWinsWorker, SupersededError
+from tests.app.loops import run
 
 
 @pytest.fixture
@@ -116,10 +118,8 @@ def test_a_burst_runs_a_few_times_and_ends_with_the_last_value(worker):
         return value
 
     async def ask(value):
-        try:
+        with contextlib.suppress(SupersededError):
             drawn.append(await asyncio.wrap_future(worker.submit("a", lambda: work(value))))
-        except SupersededError:
-            pass
 
     async def burst():
         tasks = []
@@ -129,7 +129,7 @@ def test_a_burst_runs_a_few_times_and_ends_with_the_last_value(worker):
         await asyncio.gather(*tasks)
 
     start = time.monotonic()
-    asyncio.run(burst())
+    run(burst())
     assert drawn[-1] == 49
     assert drawn == sorted(drawn)
     assert len(runs) <= (time.monotonic() - start) / 0.1 + 1
