@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import panel as pn
@@ -316,10 +316,16 @@ class Dashboard:
         self.page.dark_theme = self.state.dark
 
     def _write_address(self, *_: Any) -> None:
-        if pn.state.location is not None:
-            pn.state.location.update_query(
-                image=self.state.focus, theme="dark" if self.state.dark else None
-            )
+        location = pn.state.location
+        if location is None:
+            return
+        parts = {
+            **location.query_params,
+            "image": self.state.focus,
+            "theme": "dark" if self.state.dark else None,
+        }
+        kept = {name: value for name, value in parts.items() if value is not None}
+        location.search = f"?{urlencode(kept)}" if kept else ""
 
     def _on_address(self, text: str) -> None:
         """Follow the browser's Back and Forward."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import InlineStyleSheet
+from bokeh.models import InlineStyleSheet, TapTool
+from bokeh.models.tools import SelectTool
 from holoviews import streams
 
 from app import plots, safe, shell, theme
@@ -288,7 +289,7 @@ class MapView(pn.viewable.Viewer):
     def _style_tools(self) -> None:
         accent = theme.tokens(dark=self._state.dark)["accent"]
         for tool in self._figure.tools if self._figure else ():
-            if hasattr(tool, "renderers"):
+            if isinstance(tool, (SelectTool, TapTool)):
                 # Only the outline is wanted; a hit on a glyph would fade all others.
                 tool.renderers = []
             if hasattr(tool, "overlay") and tool.overlay is not None:

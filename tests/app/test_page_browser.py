@@ -66,7 +66,7 @@ def test_lasso_tap_undo_and_clear(digits_server, open_page):
     page = open_page(digits_server.url)
     total = selected_count(page)
     page.wait_for_selector(".view-a canvas")
-    wait_for(lambda: "drawn" in text_of(page, ".map-n"), what="the map")
+    wait_for(lambda: "drawn" in text_of(page, ".map-n span"), what="the map")
     lasso(page)
     chosen = wait_for(lambda: (n := selected_count(page)) < total and n, what="the lasso")
     assert "lasso on Map" in page.locator(".selbar .n small").inner_text()
@@ -84,7 +84,9 @@ def test_lasso_tap_undo_and_clear(digits_server, open_page):
 def test_shift_adds_and_alt_takes_away(digits_server, open_page):
     page = open_page(digits_server.url)
     total = selected_count(page)
-    page.locator(".view-a [data-id=box]").click()
+    box = page.locator(".view-a [data-id=box]")
+    box.click()
+    wait_for(lambda: box.get_attribute("aria-pressed") == "true", what="the box tool")
     left, top, right, bottom = corner_to_corner(page, 0.7)
     middle = (left + right) / 2
     drag(page, [(left, top), (middle, bottom)])
@@ -107,7 +109,7 @@ def test_focus_moves_by_key_tap_and_film_strip(digits_server, open_page):
     wait_for(lambda: f"image={second}" in page.url, what="the address")
     page.locator(".film .th").nth(6).click()
     wait_for(lambda: focused_image(page) != second, what="the clicked picture")
-    wait_for(lambda: f"{focused_image(page):,}" in text_of(page, ".view-b"), what="view B")
+    wait_for(lambda: page.get_by_text(f"image {focused_image(page):,}").count() > 0, what="view B")
     page.go_back()
     wait_for(lambda: focused_image(page) == second, what="Back")
 
@@ -210,22 +212,25 @@ def test_hover_says_what_a_point_is(digits_server, open_page):
     assert "predicted" in said
     source = page.locator(".map-card img").get_attribute("src")
     assert source.startswith("thumb/")
-    assert page.locator(".map-card img").evaluate("e => e.complete && e.naturalWidth") > 0
+    wait_for(
+        lambda: page.locator(".map-card img").evaluate("e => e.complete && e.naturalWidth > 0"),
+        what="the thumbnail",
+    )
 
 
 def test_zoom_draws_again_and_home_returns(digits_server, open_page):
     page = open_page(digits_server.url)
     drawn = wait_for(
-        lambda: (t := text_of(page, ".map-n")) and "drawn" in t and t, what="the map"
+        lambda: (t := text_of(page, ".map-n span")) and "drawn" in t and t, what="the map"
     )
     box = map_box(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     for _ in range(4):
         page.mouse.wheel(0, -300)
         page.wait_for_timeout(250)
-    wait_for(lambda: text_of(page, ".map-n") != drawn, what="a closer look")
+    wait_for(lambda: text_of(page, ".map-n span") != drawn, what="a closer look")
     page.locator(".view-a [data-id=home]").click()
-    wait_for(lambda: text_of(page, ".map-n") == drawn, what="the whole map")
+    wait_for(lambda: text_of(page, ".map-n span") == drawn, what="the whole map")
 
 
 def test_phone_has_tabs(digits_server, open_page):
