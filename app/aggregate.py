@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _MAX_PIXELS = 4_000_000
 _DENSE = 100_000
+_MARGIN = 0.06
+
+START_SIZE = (374, 319)
+"""Size in pixels of the map before the browser has said how large it is."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,71 @@ class Viewport:
         return (self.y_range[1] - self.y_range[0]) / self.height
 
 
+def home_view(bounds: tuple[float, float, float, float], width: int, height: int) -> Viewport:
+    """Return the viewport that shows all points, with equal units on both axes.
+
+    Parameters
+    ----------
+    bounds : tuple of float
+        Least and greatest x, then least and greatest y.
+    width, height : int
+        Size in pixels.
+
+    Returns
+    -------
+    Viewport
+        With some space left free round the points.
+    """
+    x0, x1, y0, y1 = bounds
+    unit = max((x1 - x0) / width, (y1 - y0) / height, 1e-9) * (1 + 2 * _MARGIN)
+    return _centred((x0 + x1) / 2, (y0 + y1) / 2, unit, width, height)
+
+
+def resized(
+    old: Viewport | None,
+    bounds: tuple[float, float, float, float],
+    x_range: tuple[float, float] | None,
+    y_range: tuple[float, float] | None,
+    width: float | None,
+    height: float | None,
+) -> Viewport:
+    """Return what is seen after the browser reported limits or a size.
+
+    Parameters
+    ----------
+    old : Viewport or None
+        What was seen before; None shows all points.
+    bounds : tuple of float
+        Of all points.
+    x_range, y_range : tuple of (float, float), or None
+        Limits that the browser reports.
+    width, height : float or None
+        Size in pixels that the browser reports.
+
+    Returns
+    -------
+    Viewport
+        The reported limits; after a change of size with units that are equal again, and still
+        all points where all were shown.
+    """
+    size = max(int(width or START_SIZE[0]), 16), max(int(height or START_SIZE[1]), 16)
+    if old is None or x_range is None or y_range is None:
+        return home_view(bounds, *size)
+    (x0, x1), (y0, y1) = x_range, y_range
+    if (old.width, old.height) == size:
+        return Viewport((float(x0), float(x1)), (float(y0), float(y1)), *size)
+    home = home_view(bounds, old.width, old.height)
+    if np.allclose((*old.x_range, *old.y_range), (*home.x_range, *home.y_range), rtol=1e-3):
+        return home_view(bounds, *size)
+    unit = max((x1 - x0) / old.width, (y1 - y0) / old.height)
+    return _centred((x0 + x1) / 2, (y0 + y1) / 2, unit, *size)
+
+
+def _centred(x: float, y: float, unit: float, width: int, height: int) -> Viewport:
+    half_x, half_y = unit * width / 2, unit * height / 2
+    return Viewport((x - half_x, x + half_x), (y - half_y, y + half_y), width, height)
+
+
 class PointIndex:
     """Grid over the points of one projection.
 
@@ -96,9 +165,7 @@ class PointIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def bounds(
-        self, shown: NDArray[np.bool_] | None = None
-    ) -> tuple[float, float, float, float]:
+    def bounds(self, shown: NDArray[np.bool_] | None = None) -> tuple[float, float, float, float]:
         """Return least and greatest x, then least and greatest y.
 
         Parameters
@@ -123,7 +190,8 @@ class PointIndex:
         ordered = self.ids[self._by_id]
         at = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
         known = ordered[at] == ids
-        return self._by_id[at[known]]
+        found: NDArray[np.int64] = self._by_id[at[known]]
+        return found
 
     def place(self, image_id: int) -> tuple[float, float] | None:
         """Return the coordinates of one image, or None when it is not on this map."""
@@ -300,7 +368,7 @@ def _layer(marks: Marks, view: Viewport) -> tuple[NDArray[np.float32], NDArray[n
         # Of very many points only the density can be seen: more of them, more opaque.
         top = max(float(weight_sum.max()), 1.0)
         cover = np.where(weight_sum > 0, 0.35 + 0.65 * np.log1p(weight_sum) / np.log1p(top), 0)
-    return colour, (cover * marks.opacity).astype(np.float32)
+    return colour.astype(np.float32), (cover * marks.opacity).astype(np.float32)
 
 
 def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:

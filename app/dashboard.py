@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import panel as pn
-import panel_material_ui as pmui
+from panel_material_ui.layout import Dialog
+from panel_material_ui.template import Page
 
 from app import safe, shell, theme
 from app.components import keys as keys_module
@@ -50,7 +51,7 @@ _FOOT_CSS = (
 )
 
 
-def create_page(arguments: Sequence[str] = ()) -> pmui.Page:
+def create_page(arguments: Sequence[str] = ()) -> Page:
     """Return the page of one session.
 
     Parameters
@@ -96,8 +97,8 @@ def _query() -> dict[str, str]:
     }
 
 
-def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: str) -> pmui.Page:
-    return pmui.Page(
+def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: str) -> Page:
+    return Page(
         title=title,
         header=header,
         main=[body],
@@ -111,7 +112,7 @@ def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: s
     )
 
 
-def _problem_page(headline: str, detail: str, *, command: str, dark: bool) -> pmui.Page:
+def _problem_page(headline: str, detail: str, *, command: str, dark: bool) -> Page:
     body = pn.Column(
         shell.message(headline, detail, command=command, is_error=True),
         sizing_mode="stretch_both",
@@ -427,7 +428,7 @@ class Dashboard:
             self._news.visible = True
 
 
-def _help_dialog() -> pmui.Dialog:
+def _help_dialog() -> Dialog:
     rows = "".join(
         f"<tr><td><kbd>{safe.label(key)}</kbd></td><td>{safe.label(text)}</td></tr>"
         for key, text in keys_module.HELP
@@ -441,7 +442,7 @@ def _help_dialog() -> pmui.Dialog:
         "<p>A selection made in one view is seen in all of them. The focus is the one image under "
         "test.</p><table>" + rows + "</table>"
     )
-    return pmui.Dialog(
+    return Dialog(
         pn.pane.HTML(text, stylesheets=[css], margin=0, width=430),
         title="Help and keyboard",
         close_on_click=True,

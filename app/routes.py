@@ -15,14 +15,14 @@ from app.runtime import find_runtime
 _DECIMAL = re.compile(r"\d{1,9}")
 
 
-class Thumbnail(AuthRequestHandler):  # type: ignore[misc]
+class Thumbnail(AuthRequestHandler):
     """Answers ``thumb/<key of the store's images>/<image id>.png``.
 
     It derives from the handler that asks for a login, since a plain one stays open when the
     server has a password.
     """
 
-    @authenticated  # type: ignore[misc]
+    @authenticated
     async def get(self, key: str, image_id: str) -> None:
         """Send one picture, or 404 for a store that is not open or an id that is no number."""
         runtime = find_runtime(key)

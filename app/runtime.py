@@ -61,7 +61,8 @@ class ImageTable:
         if not len(self.ids):
             return np.zeros(0, np.int64)
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return at[self.ids[at] == ids]
+        found: NDArray[np.int64] = at[self.ids[at] == ids]
+        return found
 
     def row(self, image_id: int | None) -> int | None:
         """Return the row of one id, or None."""
@@ -167,8 +168,16 @@ class Runtime:
     def thumbnail_url(self, image_id: int) -> str:
         """Return what an ``<img src>`` needs to show one image small.
 
-        A relative address where our route is served (``panel serve --plugins app.routes``), else
-        the picture itself as a data URL.
+        Parameters
+        ----------
+        image_id : int
+            An id of the store.
+
+        Returns
+        -------
+        str
+            A relative address where our route is served (``panel serve --plugins app.routes``),
+            else the picture itself as a data URL.
         """
         if thumbnails.served_by_url():
             return f"thumb/{self.key}/{int(image_id)}.png"

@@ -123,7 +123,9 @@ def view_frame(
     )
 
 
-def message(headline: str, detail: str, *, command: str = "", is_error: bool = False) -> pn.Column:
+def message(
+    headline: str, detail: str, *, command: str = "", is_error: bool = False
+) -> pn.pane.HTML:
     """Return the empty or error state of a view: what was looked for, and what helps.
 
     Parameters

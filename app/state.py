@@ -109,7 +109,12 @@ def sorted_ids(ids: object) -> NDArray[np.int32]:
     return np.unique(np.asarray(ids, dtype=np.int32).ravel())
 
 
-class SessionState(param.Parameterized):  # type: ignore[misc]
+def _one_of(values: tuple[str, ...]) -> str:
+    """Pattern that allows exactly these values; a Selector's type is lost to the type checker."""
+    return f"^({'|'.join(values)})$"
+
+
+class SessionState(param.Parameterized):
     """Selection, focus and settings of one session; views watch it and never each other.
 
     Parameters
@@ -129,10 +134,10 @@ class SessionState(param.Parameterized):  # type: ignore[misc]
         class_=tuple, default=(), doc="Chosen filters as (layer_index, filter_index)."
     )
     pattern = param.Integer(default=None, allow_None=True, doc="Open pattern, or None.")
-    colour_by = param.Selector(default="true", objects=list(COLOURINGS))
+    colour_by = param.String(default="true", regex=_one_of(COLOURINGS))
     projection = param.String(default="", doc="Projection that the map shows.")
     simulation_perturbation = param.String(default="", doc="Perturbation that D shows.")
-    simulation_measure = param.Selector(default="mean_score", objects=list(MEASURES))
+    simulation_measure = param.String(default="mean_score", regex=_one_of(MEASURES))
     simulation_class = param.Integer(default=None, allow_None=True, doc="True class framed in D.")
     evidence_layer = param.String(default="", doc="Layer of the evidence; empty is the default.")
     evidence_class = param.Integer(
@@ -143,9 +148,9 @@ class SessionState(param.Parameterized):  # type: ignore[misc]
         doc="(x, y) on the map near which the changed image lies, or None."
     )  # fmt: skip
     hover = param.Integer(default=None, allow_None=True, doc="Image under the pointer.")
-    maximised = param.Selector(default="", objects=["", *VIEWS])
-    view = param.Selector(default="a", objects=list(VIEWS), doc="View that keys act on.")
-    page = param.Selector(default="explore", objects=["explore", "about"])
+    maximised = param.String(default="", regex=_one_of(("", *VIEWS)))
+    view = param.String(default="a", regex=_one_of(VIEWS), doc="View that keys act on.")
+    page = param.String(default="explore", regex=_one_of(("explore", "about")))
     dark = param.Boolean(default=False, doc="Whether the dark theme is on.")
     can_undo = param.Boolean(default=False)
     can_redo = param.Boolean(default=False)

@@ -315,6 +315,6 @@ PAGE_SX: dict[str, Any] = {
 
 
 def loading_css(*, dark: bool) -> str:
-    """Return the colour of the page before its first script has run, so that dark never flashes."""
+    """Return the colour of the page before its first script has run: dark never flashes."""
     colour = tokens(dark=dark)
     return f"body{{background:{colour['page']}!important;color:{colour['ink']}}}"

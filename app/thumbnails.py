@@ -22,6 +22,15 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 16_000_000
 MAX_PIXELS = 25_000_000
 
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    MemoryError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
 PLACEHOLDER = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
     b'fill="#9aa4ae" opacity=".35"/><path d="M3 13L13 3" stroke="#7b8794"/></svg>'
@@ -58,8 +67,7 @@ def make(read: Callable[[], bytes]) -> tuple[bytes, str]:
     try:
         return shrink(read())
     # Whatever is wrong with one picture, the page goes on without it.
-    except (LookupError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning):  # fmt: skip
+    except (*_UNREADABLE, LookupError):
         return PLACEHOLDER, "image/svg+xml"
 
 

@@ -34,7 +34,7 @@ class Choice(JSComponent):
     choice_options = param.List(default=[], item_type=dict)
     choice_value = param.String(default="")
     choice_label = param.String(default="")
-    choice_kind = param.Selector(default="segmented", objects=["segmented", "select", "auto"])
+    choice_kind = param.String(default="segmented", regex="^(segmented|select|auto)$")
 
     _esm = _HERE / "choice.js"
     _stylesheets: ClassVar[list[Any]] = [_HERE / "controls.css"]
@@ -90,7 +90,7 @@ class ActionButtons(JSComponent):
         ]
 
     def _handle_msg(self, msg: Any) -> None:
-        name = msg.get("id") if isinstance(msg, dict) else None
+        name = str(msg.get("id")) if isinstance(msg, dict) else ""
         if self._on_action and name in {item["id"] for item in self.action_items}:
             self._on_action(name)
 

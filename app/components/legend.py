@@ -34,6 +34,6 @@ class LegendList(JSComponent):
         super().__init__(**params)
 
     def _handle_msg(self, msg: Any) -> None:
-        key = msg.get("key") if isinstance(msg, dict) else None
+        key = str(msg.get("key")) if isinstance(msg, dict) else ""
         if self._on_pick and key in {item["key"] for item in self.legend_data.get("items", [])}:
             self._on_pick(key)

@@ -1,4 +1,4 @@
-"""About this store: may I trust it?"""
+"""The page that says what a store is made of, and by what."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ _CSS = (
     "h1{font-size:18px;font-weight:600;margin:0 0 2px}h2{font-size:15px;font-weight:600;"
     "margin:0 0 6px}p{margin:0 0 6px;color:var(--vt-ink-2)}"
     "table{border-collapse:collapse;width:100%;font-size:13px}"
-    "th{text-align:left;font-weight:500;color:var(--vt-ink-2);font-size:12px;padding:4px 8px 4px 0;"
+    "th{text-align:left;font-weight:500;color:var(--vt-ink-2);font-size:12px;"
+    "padding:4px 8px 4px 0;"
     "border-bottom:1px solid var(--vt-line-strong);white-space:nowrap}"
-    "td{overflow-wrap:anywhere;padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);vertical-align:top}"
+    "td{overflow-wrap:anywhere;padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);"
+    "vertical-align:top}"
     "tr:last-child td{border-bottom:0}.r{text-align:right}.k{color:var(--vt-ink-2);"
     "white-space:nowrap;width:1%;padding-right:16px}"
     ".mono{font-family:var(--vt-mono);font-size:12px;overflow-wrap:anywhere}"
@@ -49,22 +51,22 @@ _FIGURES = (
     (
         "Path",
         (
-            "The filter with the highest activation in each layer; the path set says which statistic "
-            "and normalisation."
+            "The filter with the highest activation in each layer; the path set says which "
+            "statistic and normalisation."
         ),
     ),
     (
         "Pattern",
         (
-            "Images whose strongest filters agree in some consecutive layers; closed, in at least as "
-            "many images as the settings say."
+            "Images whose strongest filters agree in some consecutive layers; closed, in at least "
+            "as many images as the settings say."
         ),
     ),
     (
         "Simulation",
         (
-            "Mean score over all images of one true class under one change. The band is 1.96 standard "
-            "errors of the mean; for accuracy the Wilson interval."
+            "Mean score over all images of one true class under one change. The band is 1.96 "
+            "standard errors of the mean; for accuracy the Wilson interval."
         ),
     ),
 )
@@ -302,9 +304,7 @@ def _counts(counts: object) -> str:
     if not isinstance(counts, dict):
         return ""
     return ", ".join(
-        f"{name.replace('_', ' ')} {value:,}"
-        if isinstance(value, int)
-        else f"{name} {value}"
+        f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name} {value}"
         for name, value in counts.items()
     )
 

@@ -62,7 +62,8 @@ class MapColours:
         """Return the true or the predicted class of each point."""
         table = self._runtime.images
         column = table.predicted_class if by == "predicted" else table.true_class
-        return column[self._rows]
+        classes: NDArray[np.int16] = column[self._rows]
+        return classes
 
     def colours(self, by: str, *, dark: bool) -> NDArray[np.float32]:
         """Return red, green and blue in [0, 1] of each point, shape (n, 3)."""
@@ -79,12 +80,14 @@ class MapColours:
         tokens = theme.tokens(dark=dark)
         if by == "correct":
             pair = _floats([tokens["context"], tokens["wrong"]])
-            return pair[table.is_wrong[self._rows].astype(int)]
+            chosen: NDArray[np.float32] = pair[table.is_wrong[self._rows].astype(int)]
+            return chosen
         names = self._runtime.class_names
         given = self._runtime.class_colours(dark=dark)
         # The last entry serves index -1: unlabelled.
         palette = _floats([*(given[name] for name in names), tokens["context"]])
-        return palette[self.classes(by)]
+        coloured: NDArray[np.float32] = palette[self.classes(by)]
+        return coloured
 
     def layers(
         self,
@@ -278,7 +281,8 @@ def _apart(
     """Move names up until none lies on one that is already placed."""
     height = _LABEL_HEIGHT * unit[1]
     placed: list[tuple[float, float, str]] = []
-    for x, y, text in sorted(places, key=lambda place: place[1]):
+    for x, wanted, text in sorted(places, key=lambda place: place[1]):
+        y = wanted
         width = _LETTER_WIDTH * unit[0] * len(text)
         for _ in placed:
             below = [
@@ -310,7 +314,7 @@ def _item(key: str, name: str, colour: str, count: int) -> dict[str, Any]:
 
 
 def _floats(colours: list[str]) -> NDArray[np.float32]:
-    return np.array([theme.rgb(colour) for colour in colours], np.float32) / 255
+    return np.array([theme.rgb(colour) for colour in colours], np.float32) / np.float32(255)
 
 
 def _ramp_colours(values: NDArray[np.float32], ramp: tuple[str, ...]) -> NDArray[np.float32]:

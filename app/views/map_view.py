@@ -1,4 +1,4 @@
-"""View A, the map: where is the network confused?"""
+"""View A, the map, shows where the network is confused."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from bokeh.models.tools import SelectTool
 from holoviews import streams
 
 from app import plots, safe, shell, theme
-from app.aggregate import Marks, Viewport, mark_radius, render
+from app.aggregate import START_SIZE, Marks, Viewport, home_view, mark_radius, render, resized
 from app.components.controls import ActionButtons, Choice
 from app.components.legend import LegendList
 from app.state import COLOURINGS, Region
+from app.views import map_parts
 from app.views.map_colours import MapColours, label_places
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ _REACH = 14
 _GLYPHS = 2_000
 """Points in view up to which each is drawn as a glyph; more are aggregated into a picture."""
 
-_MARGIN = 0.06
-"""Share of the map's size that stays free round the points."""
-
 _COLOUR_NAMES = {
     "true": "True class",
     "predicted": "Predicted",
@@ -46,47 +44,6 @@ _TOOLS = (
     ("box", "Box: drag over points (Shift adds, Alt takes away)", "box"),
     ("pan", "Pan", "pan"),
     ("home", "Show all", "home"),
-)
-
-_BOX_CSS = (
-    ":host{position:relative;min-height:0!important;background:var(--vt-plot);"
-    "border-radius:4px;overflow:hidden}"
-    ".map-tools{position:absolute!important;left:6px;top:6px;z-index:3}"
-    ".map-n{position:absolute!important;left:8px;bottom:6px;z-index:2;pointer-events:none}"
-    ".map-card{position:absolute!important;z-index:4;pointer-events:none}"
-    ".map-card.tl{left:46px;top:6px}.map-card.tr{right:6px;top:6px}"
-    ".map-card.bl{left:6px;bottom:28px}.map-card.br{right:6px;bottom:6px}"
-    "@media (max-width:760px){.map-card{display:none!important}}"
-)
-_N_CSS = (
-    ":host{font:400 12px/1.4 var(--vt-font);color:var(--vt-ink-2)}"
-    "span{background:var(--vt-plot);padding:0 4px;border-radius:3px}"
-)
-_CARD_CSS = (
-    ":host{font:400 12px/1.32 var(--vt-font);color:var(--vt-ink)}"
-    ".hov{background:var(--vt-surface);border:1px solid var(--vt-line-strong);border-radius:6px;"
-    "box-shadow:0 3px 12px #0003;padding:6px 9px 6px 6px;display:flex;gap:8px;"
-    "align-items:center;white-space:nowrap;max-width:260px;overflow:hidden}"
-    "img{width:52px;height:52px;border-radius:2px;image-rendering:pixelated;object-fit:cover}"
-    ".id{font:600 12px var(--vt-mono)}.bad{color:var(--vt-wrong);font-weight:600}"
-    "@media (max-width:1599px){img{width:40px;height:40px}.hov{padding:4px 8px 4px 4px}}"
-)
-_PEEK_CSS = (
-    ":host{display:none!important}"
-    "@media (max-width:760px){:host{display:flex!important;flex:0 0 auto!important;"
-    "align-items:center;border:1px solid var(--vt-line);border-radius:8px;padding:8px;"
-    "color:var(--vt-ink)}}"
-)
-_PEEK_CARD_CSS = (
-    ":host{font:400 14px/1.35 var(--vt-font);color:var(--vt-ink)}"
-    ".hov{display:flex;gap:12px;align-items:center}.id{font:600 13px var(--vt-mono)}"
-    "img{width:72px;height:72px;border-radius:4px;image-rendering:pixelated;object-fit:cover}"
-    ".bad{color:var(--vt-wrong);font-weight:600}"
-)
-_TOOL_CSS = ":host{gap:8px;align-items:center}"
-_BODY_CSS = (
-    ":host{min-height:0!important;padding:0 10px 8px;gap:8px;box-sizing:border-box}"
-    "@media (max-width:1599px){:host{padding:0 8px 6px;gap:5px}}"
 )
 
 
@@ -144,12 +101,16 @@ class MapView(pn.viewable.Viewer):
 
     def _body(self) -> pn.Column:
         self._legend = LegendList(on_pick=self._pick_class, margin=0, sizing_mode="stretch_width")
-        self._n = pn.pane.HTML("", stylesheets=[_N_CSS], margin=0, css_classes=["map-n"])
+        self._n = pn.pane.HTML("", stylesheets=[map_parts.N_CSS], margin=0, css_classes=["map-n"])
         self._card = pn.pane.HTML(
-            "", stylesheets=[_CARD_CSS], margin=0, css_classes=["map-card", "br"], visible=False
+            "",
+            stylesheets=[map_parts.CARD_CSS],
+            margin=0,
+            css_classes=["map-card", "br"],
+            visible=False,
         )
         self._peek = pn.pane.HTML(
-            "", stylesheets=[_PEEK_CARD_CSS], margin=0, sizing_mode="stretch_width"
+            "", stylesheets=[map_parts.PEEK_CARD_CSS], margin=0, sizing_mode="stretch_width"
         )
         self._tools = ActionButtons(
             self._use_tool,
@@ -175,16 +136,20 @@ class MapView(pn.viewable.Viewer):
             self._card,
             sizing_mode="stretch_both",
             margin=0,
-            stylesheets=[_BOX_CSS],
+            stylesheets=[map_parts.BOX_CSS],
         )
         test = ActionButtons(
-            lambda _: self._state.param.update(view="b"),
+            lambda _: setattr(self._state, "view", "b"),
             action_items=[{"id": "test", "label": "Test this image", "text": "Test"}],
             margin=0,
             align="center",
         )
         self._peek_row = pn.Row(
-            self._peek, test, stylesheets=[_PEEK_CSS], margin=0, sizing_mode="stretch_width"
+            self._peek,
+            test,
+            stylesheets=[map_parts.PEEK_CSS],
+            margin=0,
+            sizing_mode="stretch_width",
         )
         self._state.param.watch(self._on_state, [
             "selection", "split", "colour_by", "projection", "dark"
@@ -199,7 +164,7 @@ class MapView(pn.viewable.Viewer):
             self._legend,
             sizing_mode="stretch_both",
             margin=0,
-            stylesheets=[_BODY_CSS],
+            stylesheets=[map_parts.BODY_CSS],
             css_classes=["vt-body"],
         )
 
@@ -215,7 +180,11 @@ class MapView(pn.viewable.Viewer):
             projection.link(state, choice_value="projection", bidirectional=True)
             row.append(projection)
         return pn.Row(
-            *row, margin=0, sizing_mode="stretch_width", stylesheets=[_TOOL_CSS], min_height=26
+            *row,
+            margin=0,
+            sizing_mode="stretch_width",
+            stylesheets=[map_parts.TOOL_CSS],
+            min_height=26,
         )
 
     def _plot(self) -> hv.Overlay:
@@ -244,14 +213,14 @@ class MapView(pn.viewable.Viewer):
             * hv.DynamicMap(self._focus_marks, streams=[self._marks])
             * hv.DynamicMap(self._label_marks, streams=[self._labels])
         )
-        x0, x1, y0, y1 = self._home(1, 1)
+        home = home_view(self._bounds(), *START_SIZE)
         return overlay.opts(
             hv.opts.RGB(
                 xaxis=None,
                 yaxis=None,
                 toolbar=None,
-                xlim=(x0, x1),
-                ylim=(y0, y1),
+                xlim=home.x_range,
+                ylim=home.y_range,
                 default_tools=["pan", "wheel_zoom", "reset"],
                 active_tools=["wheel_zoom", "lasso_select"],
             ),
@@ -300,36 +269,13 @@ class MapView(pn.viewable.Viewer):
 
     # -- drawing -------------------------------------------------------------------------
 
-    def _home(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Limits that show all points with equal units on both axes."""
-        x0, x1, y0, y1 = self._index.bounds(self._colours.shown(self._state.split))
-        unit = max((x1 - x0) / width, (y1 - y0) / height, 1e-9) * (1 + 2 * _MARGIN)
-        half_x, half_y = unit * width / 2, unit * height / 2
-        middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-        return middle_x - half_x, middle_x + half_x, middle_y - half_y, middle_y + half_y
-
-    def _viewport(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Viewport:
-        """What is seen now; keeps equal units when the view is resized."""
-        size = (max(int(width or 390), 16), max(int(height or 330), 16))
-        old = self._view
-        if x_range is None or y_range is None or old is None:
-            x0, x1, y0, y1 = self._home(*size)
-        else:
-            x0, x1, y0, y1 = *x_range, *y_range
-            if (old.width, old.height) != size:
-                unit = max((x1 - x0) / old.width, (y1 - y0) / old.height)
-                if _is_home(old, self._home(old.width, old.height)):
-                    x0, x1, y0, y1 = self._home(*size)
-                else:
-                    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-                    x0, x1 = middle_x - unit * size[0] / 2, middle_x + unit * size[0] / 2
-                    y0, y1 = middle_y - unit * size[1] / 2, middle_y + unit * size[1] / 2
-        return Viewport((float(x0), float(x1)), (float(y0), float(y1)), *size)
+    def _bounds(self) -> tuple[float, float, float, float]:
+        return self._index.bounds(self._colours.shown(self._state.split))
 
     def _see(self, x_range: Any, y_range: Any, width: Any, height: Any) -> None:
         """Work out what is in view, once for the picture and the glyphs of one event."""
         try:
-            view = self._viewport(x_range, y_range, width, height)
+            view = resized(self._view, self._bounds(), x_range, y_range, width, height)
         except (ValueError, TypeError, OverflowError):
             view = self._view or Viewport((0.0, 1.0), (0.0, 1.0), 16, 16)
         self._view = view
@@ -397,7 +343,7 @@ class MapView(pn.viewable.Viewer):
     def _label_marks(self, data: Any) -> hv.Overlay:
         del data
         state = self._state
-        view = self._view or self._viewport(None, None, None, None)
+        view = self._view or home_view(self._bounds(), *START_SIZE)
         places = label_places(
             self._runtime,
             self._index,
@@ -518,7 +464,7 @@ class MapView(pn.viewable.Viewer):
         self._state.hover = image_id
         with pn.io.hold():
             if image_id is not None and self._view is not None:
-                self._card.object = self._card_html(image_id)
+                self._card.object = map_parts.card_html(self._runtime, image_id)
                 # The card docks in the corner farthest from the pointer, never over it.
                 left = float(x) > sum(self._view.x_range) / 2
                 top = float(y) < sum(self._view.y_range) / 2
@@ -526,28 +472,10 @@ class MapView(pn.viewable.Viewer):
                 self._card.css_classes = ["map-card", corner]
             self._card.visible = image_id is not None
 
-    def _card_html(self, image_id: int) -> str:
-        runtime, table = self._runtime, self._runtime.images
-        row = table.row(image_id)
-        if row is None:
-            return ""
-        true = safe.label(runtime.class_name(int(table.true_class[row])), limit=28)
-        predicted = safe.label(runtime.class_name(int(table.predicted_class[row])), limit=28)
-        kind = ' class="bad"' if table.is_wrong[row] else ""
-        return (
-            f'<div class="hov"><img src="{runtime.thumbnail_url(image_id)}" alt="">'
-            f'<div><div class="id">image {image_id:,}</div><div>true {true}</div>'
-            f"<div{kind}>predicted {predicted} {table.confidence[row]:.2f}</div></div></div>"
-        )
-
     def _draw_peek(self) -> None:
         focus = self._state.focus
         self._peek_row.visible = focus is not None
-        self._peek.object = self._card_html(focus) if focus is not None else ""
-
-
-def _is_home(view: Viewport, home: tuple[float, float, float, float]) -> bool:
-    return bool(np.allclose((*view.x_range, *view.y_range), home, rtol=1e-3))
+        self._peek.object = map_parts.card_html(self._runtime, focus) if focus is not None else ""
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""View D, the simulation: how does every class hold up under each change?"""
+"""View D, the simulation, shows how every class holds up under each change."""
 
 from __future__ import annotations
 

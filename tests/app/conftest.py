@@ -1,7 +1,7 @@
 """What the tests of the app share: runtimes without a browser, and real pages in Chromium.
 
-A browser test asks for ``open_page`` and a server; after it, no error on the console and no request
-to another host may have been seen.
+A browser test asks for ``open_page`` and a server; after it, no error on the console and no
+request to another host may have been seen.
 """
 
 from __future__ import annotations

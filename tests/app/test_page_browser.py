@@ -21,6 +21,20 @@ from tests.app.conftest import (
 pytestmark = pytest.mark.browser
 
 
+def address(page) -> str:
+    """Return the page's address as the browser has it now."""
+    return page.evaluate("location.href")
+
+
+def wait_for_map(page) -> str:
+    """Wait until the map has been drawn at its size, and return what it says of itself."""
+    page.wait_for_selector(".view-a canvas")
+    said = wait_for(lambda: "drawn" in text_of(page, ".map-n span"), what="the map")
+    assert said
+    page.wait_for_timeout(1_000)
+    return text_of(page, ".map-n span")
+
+
 def corner_to_corner(page, share=0.5):
     """Return the corners of the middle part of the map."""
     box = map_box(page)
@@ -65,8 +79,7 @@ def test_laptop_has_the_drawn_arrangement(digits_server, open_page):
 def test_lasso_tap_undo_and_clear(digits_server, open_page):
     page = open_page(digits_server.url)
     total = selected_count(page)
-    page.wait_for_selector(".view-a canvas")
-    wait_for(lambda: "drawn" in text_of(page, ".map-n span"), what="the map")
+    wait_for_map(page)
     lasso(page)
     chosen = wait_for(lambda: (n := selected_count(page)) < total and n, what="the lasso")
     assert "lasso on Map" in page.locator(".selbar .n small").inner_text()
@@ -84,6 +97,7 @@ def test_lasso_tap_undo_and_clear(digits_server, open_page):
 def test_shift_adds_and_alt_takes_away(digits_server, open_page):
     page = open_page(digits_server.url)
     total = selected_count(page)
+    wait_for_map(page)
     box = page.locator(".view-a [data-id=box]")
     box.click()
     wait_for(lambda: box.get_attribute("aria-pressed") == "true", what="the box tool")
@@ -106,10 +120,11 @@ def test_focus_moves_by_key_tap_and_film_strip(digits_server, open_page):
     first = wait_for(lambda: focused_image(page), what="a focus")
     page.keyboard.press("ArrowRight")
     second = wait_for(lambda: (f := focused_image(page)) != first and f, what="the next image")
-    wait_for(lambda: f"image={second}" in page.url, what="the address")
+    wait_for(lambda: f"image={second}" in address(page), what="the address")
     page.locator(".film .th").nth(6).click()
     wait_for(lambda: focused_image(page) != second, what="the clicked picture")
     wait_for(lambda: page.get_by_text(f"image {focused_image(page):,}").count() > 0, what="view B")
+    wait_for(lambda: f"image={focused_image(page)}" in address(page), what="the address")
     page.go_back()
     wait_for(lambda: focused_image(page) == second, what="Back")
 
@@ -138,7 +153,7 @@ def test_search_understands_ids_classes_and_filters(digits_server, open_page):
     assert "search wrong" in text_of(page, ".selbar .n small").replace("confidence", "wrong")
     search.fill("image 1500")
     search.press("Enter")
-    wait_for(lambda: "image=1500" in page.url, what="the image")
+    wait_for(lambda: "image=1500" in address(page), what="the image")
     search.fill("<img src=x onerror=alert(1)>")
     search.press("Enter")
     said = wait_for(lambda: page.locator(".hint .none").all_inner_texts(), what="the reason")
@@ -155,10 +170,10 @@ def test_colours_and_themes(digits_server, open_page):
     for name in ("Predicted", "Correct", "Confidence"):
         page.get_by_role("radio", name=name, exact=True).click()
         wait_for(
-            lambda name=name: page.get_by_role("radio", name=name, exact=True).get_attribute(
-                "aria-checked"
-            )
-            == "true",
+            lambda name=name: (
+                page.get_by_role("radio", name=name, exact=True).get_attribute("aria-checked")
+                == "true"
+            ),
             what=name,
         )
     page.wait_for_selector(".view-a .ramp")
@@ -170,7 +185,7 @@ def test_colours_and_themes(digits_server, open_page):
         ),
         what="the dark theme",
     )
-    wait_for(lambda: "theme=dark" in page.url, what="the address")
+    wait_for(lambda: "theme=dark" in address(page), what="the address")
 
 
 def test_maximise_help_and_about(digits_server, open_page):
@@ -194,7 +209,7 @@ def test_maximise_help_and_about(digits_server, open_page):
 
 def test_hover_says_what_a_point_is(digits_server, open_page):
     page = open_page(digits_server.url)
-    page.wait_for_selector(".view-a canvas")
+    wait_for_map(page)
     left, top, right, bottom = corner_to_corner(page, 0.9)
 
     def look():
@@ -220,9 +235,7 @@ def test_hover_says_what_a_point_is(digits_server, open_page):
 
 def test_zoom_draws_again_and_home_returns(digits_server, open_page):
     page = open_page(digits_server.url)
-    drawn = wait_for(
-        lambda: (t := text_of(page, ".map-n span")) and "drawn" in t and t, what="the map"
-    )
+    drawn = wait_for_map(page)
     box = map_box(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     for _ in range(4):
