@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -334,6 +335,13 @@ class _LiveNetwork:
     """
 
     def __init__(self, store: Store, model: ModelSpec, input_spec: InputSpec) -> None:
+        # The embeddings are read while torch is imported and the weights are loaded.
+        with ThreadPoolExecutor(1) as reader:
+            atlas = reader.submit(Atlas, store)
+            self._load(store, model, input_spec)
+            self._atlas = atlas.result()
+
+    def _load(self, store: Store, model: ModelSpec, input_spec: InputSpec) -> None:
         from vatun.explain import default_layer
         from vatun.network import load_network
 
@@ -348,7 +356,6 @@ class _LiveNetwork:
         )
         self._fill = tuple(store.info["dataset"]["pixel_mean"])
         self._rules = _PathRules(store, [layer.filters for layer in layers])
-        self._atlas = Atlas(store)
 
     def test(
         self, image_id: int, change: Change, layer: str, class_index: int | None

@@ -45,8 +45,7 @@ function cardNode(card, isOpen, send) {
     h("span", {}, h("b", {}, card.count), card.of),
     card.lift ? h("span", {}, h("b", {}, card.lift)) : null,
     card.q ? h("span", {}, card.q) : null,
-    h("span", { class: "sp" }),
-    card.wrong ? h("span", { class: card.is_raised ? "raised" : "", title: card.wrong_help }, "wrong ", card.is_raised ? "▲ " : "", h("b", {}, card.wrong), ` · class ${card.expected}`) : null,
+    card.wrong ? h("span", { class: card.is_raised ? "err raised" : "err", title: card.wrong_help }, "wrong ", card.is_raised ? "▲ " : "", h("b", {}, card.wrong), ` · class ${card.expected}`) : null,
   ]
   const node = h("article", { class: `pc${isOpen ? " on" : ""}`, "data-id": card.id, tabindex: 0, role: "button", "aria-expanded": String(isOpen), "aria-label": `Pattern ${card.spoken}` },
     h("div", { class: "hd" }, h("div", { class: "path" }, chips(card.chips)), h("span", { class: "tag", title: card.badge_help }, card.badge)),

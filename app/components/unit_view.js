@@ -68,8 +68,10 @@ export function render({ model, el }) {
       const second = `${counts.length > 1 ? `${counts.length} × ` : ""}${few === many ? few : `${few}–${many}`}`
       pen.font = `600 11px ${css("font")}`
       const wide = Math.max(pen.measureText(layers[i].block).width, 0.95 * pen.measureText(second).width)
-      const middle = Math.min(Math.max((plan.places[i].left + plan.places[j].right) / 2, wide / 2 + 1), box.clientWidth - wide / 2 - 1)
-      if (middle - wide / 2 > free + 5) {
+      const wanted = (plan.places[i].left + plan.places[j].right) / 2
+      // A label may step aside for its neighbour, as long as it stays at its block.
+      const middle = Math.min(Math.max(wanted, wide / 2 + 1, free + 4 + wide / 2), box.clientWidth - wide / 2 - 1)
+      if (middle - wide / 2 >= free + 4 && Math.abs(middle - wanted) < 16) {
         pen.fillStyle = css("ink")
         pen.fillText(layers[i].block, middle, base + 13)
         pen.font = `400 10.5px ${css("font")}`
