@@ -314,7 +314,7 @@ class Marks:
 
 def mark_radius(points_in_view: int) -> float:
     """Return the radius in pixels that suits a number of points: fewer points, larger marks."""
-    for limit, radius in ((150, 4.5), (600, 3.6), (2_000, 2.8), (6_000, 2.1), (20_000, 1.7)):
+    for limit, radius in ((150, 4.5), (600, 3.6), (2_000, 2.8), (6_000, 1.8), (20_000, 1.3)):
         if points_in_view <= limit:
             return radius
     return 1.0 if points_in_view <= _DENSE else 0.5

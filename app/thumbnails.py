@@ -99,6 +99,8 @@ def shrink(encoded: bytes) -> tuple[bytes, str]:
                 msg = f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}"
                 raise ValueError(msg)
             if picture.format == "PNG" and max(picture.size) <= SIDE:
+                # Decoded all the same, so that a damaged one is not handed to the browser.
+                picture.load()
                 return encoded, "image/png"
             picture.draft("RGB", (2 * SIDE, 2 * SIDE))
             upright = ImageOps.exif_transpose(picture)

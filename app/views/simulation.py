@@ -54,8 +54,9 @@ class SimulationView(pn.viewable.Viewer):
         }
         self._simulated = simulated
         self._tables: dict[str, SimulationRows] = {}
-        if not runtime.store.has("simulation") or not self._specs:
-            self._frame = self._empty()
+        stale = runtime.store.stale_tables().get("simulation")
+        if stale is not None or not runtime.store.has("simulation") or not self._specs:
+            self._frame = self._empty(stale)
             return
         if state.simulation_perturbation not in self._specs:
             first = "rotation" if "rotation" in self._specs else next(iter(self._specs))
@@ -75,14 +76,19 @@ class SimulationView(pn.viewable.Viewer):
     def __panel__(self) -> pn.viewable.Viewable:
         return self._frame
 
-    def _empty(self) -> pn.Column:
+    def _empty(self, stale: str | None) -> pn.Column:
+        headline, detail = (
+            ("No simulation of this store yet", "The changes were not swept over the classes.")
+            if stale is None
+            else ("The simulation belongs to another network or data", stale)
+        )
         return shell.view_frame(
             "D",
             "Simulation",
             "How does every class hold up?",
             shell.message(
-                "No simulation of this store yet",
-                "The stage that sweeps the changes over every class has not run.",
+                headline,
+                detail,
                 command=f"doit simulate:{self._runtime.name}",
             ),
             state=self._state,

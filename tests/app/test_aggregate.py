@@ -1,0 +1,168 @@
+"""Finding and drawing the points of the map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.aggregate import (
+    Marks,
+    PointIndex,
+    Viewport,
+    home_view,
+    mark_radius,
+    mean_colours,
+    render,
+    resized,
+)
+
+
+def points(seed: int, count: int) -> PointIndex:
+    generator = np.random.default_rng(seed)
+    xy = generator.normal(size=(2, count)).astype(np.float32)
+    ids = generator.permutation(count * 3)[:count].astype(np.int32)
+    return PointIndex(ids, xy[0], xy[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 400), st.floats(-3, 3), st.floats(-3, 3))
+def test_nearest_equals_the_plain_search(seed, count, x, y):
+    index = points(seed, count)
+    found = index.nearest(x, y, reach_x=0.5, reach_y=0.25)
+    distance = ((index.x - x) / 0.5) ** 2 + ((index.y - y) / 0.25) ** 2
+    best = int(np.argmin(distance))
+    if distance[best] <= 1:
+        assert found is not None
+        assert distance[found] == distance[best]
+    else:
+        assert found is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(3, 12))
+def test_polygon_equals_the_even_odd_rule(seed, corners):
+    from matplotlib.path import Path
+
+    index = points(seed, 500)
+    generator = np.random.default_rng(seed + 1)
+    angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
+    reach = generator.uniform(0.3, 2, corners)
+    vertices = np.column_stack([reach * np.cos(angles), reach * np.sin(angles)])
+    found = np.sort(index.in_polygon([tuple(v) for v in vertices]))
+    inside = Path(np.vstack([vertices, vertices[:1]])).contains_points(
+        np.column_stack([index.x, index.y])
+    )
+    assert found.tolist() == np.flatnonzero(inside).tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 2), st.floats(0, 2))
+def test_box_equals_comparing_coordinates(seed, x, y, width, height):
+    index = points(seed, 300)
+    found = np.sort(index.in_box(x, x + width, y, y + height))
+    inside = (index.x >= x) & (index.x <= x + width) & (index.y >= y) & (index.y <= y + height)
+    assert found.tolist() == np.flatnonzero(inside).tolist()
+
+
+def test_positions_and_places_go_by_id():
+    index = points(3, 50)
+    some = np.sort(index.ids[::7])
+    assert sorted(index.ids[index.positions(some)].tolist()) == some.tolist()
+    at = index.positions(some[:1])[0]
+    assert index.place(int(some[0])) == (float(index.x[at]), float(index.y[at]))
+    assert index.place(10**6) is None
+
+
+def test_points_without_a_place_are_left_out():
+    index = PointIndex(
+        np.arange(3, dtype=np.int32),
+        np.array([0, np.nan, 1], np.float32),
+        np.array([0, 1, np.inf], np.float32),
+    )
+    assert index.ids.tolist() == [0]
+    empty = PointIndex(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    assert empty.nearest(0, 0, reach_x=1, reach_y=1) is None
+    assert empty.bounds() == (0.0, 1.0, 0.0, 1.0)
+
+
+def test_a_pixel_shows_the_count_weighted_mean_colour():
+    import datashader as ds
+    import pandas as pd
+
+    generator = np.random.default_rng(0)
+    view = Viewport((-2.0, 2.0), (-2.0, 2.0), 40, 30)
+    classes = generator.integers(0, 3, 4000)
+    palette = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    x, y = generator.normal(size=(2, 4000)).astype(np.float32)
+    sums = mean_colours(Marks(x, y, palette[classes], radius=0.5), view)
+    frame = pd.DataFrame({"x": x, "y": y, "c": pd.Categorical(classes)})
+    canvas = ds.Canvas(40, 30, x_range=view.x_range, y_range=view.y_range)
+    counts = canvas.points(frame, "x", "y", ds.count_cat("c")).to_numpy()
+    expected = counts @ palette
+    assert np.abs(sums[..., :3] - expected).max() < 1e-4
+    assert (sums[..., 3] == counts.sum(axis=-1)).all()
+
+
+def test_the_least_confident_point_of_a_pixel_is_shown():
+    one = np.zeros(2, np.float32)
+    colours = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
+    view = Viewport((-1.0, 1.0), (-1.0, 1.0), 3, 3)
+    for doubt, shown in (([0.9, 0.2], [0, 0, 255]), ([0.2, 0.9], [255, 0, 0])):
+        marks = Marks(one, one, colours, radius=1.0, doubt=np.array(doubt, np.float32))
+        assert render([marks], view)[1, 1, :3].tolist() == shown
+
+
+def test_the_upper_layer_covers_the_lower_and_the_first_row_is_the_top():
+    low = Marks(
+        np.zeros(1, np.float32), np.zeros(1, np.float32), np.array([[1, 0, 0]], np.float32), 1.0
+    )
+    high = Marks(low.x, low.y, np.array([[0, 1, 0]], np.float32), 1.0)
+    view = Viewport((-1.0, 1.0), (-1.0, 1.0), 5, 5)
+    assert render([low, high], view)[2, 2].tolist() == [0, 255, 0, 255]
+    above = Marks(low.x, np.full(1, 0.8, np.float32), low.colours, 0.5)
+    picture = render([above], view)
+    assert picture[0, 2, 3] > 0
+    assert picture[4, 2, 3] == 0
+
+
+def test_an_empty_map_is_transparent():
+    assert not render([], Viewport((0.0, 1.0), (0.0, 1.0), 4, 4)).any()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ((0.0, np.nan), (0.0, 1.0), 4, 4),
+        ((0.0, np.inf), (0.0, 1.0), 4, 4),
+        ((1.0, 0.0), (0.0, 1.0), 4, 4),
+        ((0.0, 1.0), (0.0, 1.0), 10**6, 10**6),
+        ((0.0, 1.0), (0.0, 1.0), 0, 4),
+    ],
+)
+def test_forged_limits_are_refused(limits):
+    with pytest.raises(ValueError, match="viewport"):
+        Viewport(*limits)
+
+
+def test_home_shows_all_with_equal_units():
+    view = home_view((0.0, 10.0, 0.0, 1.0), 400, 300)
+    assert view.unit_x == pytest.approx(view.unit_y)
+    assert view.x_range[0] < 0 < 10 < view.x_range[1]
+
+
+def test_a_resized_map_keeps_what_was_seen():
+    bounds = (0.0, 10.0, 0.0, 10.0)
+    home = home_view(bounds, 400, 300)
+    wider = resized(home, bounds, home.x_range, home.y_range, 800, 300)
+    assert wider == home_view(bounds, 800, 300)
+    zoomed = Viewport((1.0, 2.0), (1.0, 1.75), 400, 300)
+    after = resized(zoomed, bounds, zoomed.x_range, zoomed.y_range, 500, 300)
+    assert after.unit_x == pytest.approx(zoomed.unit_x)
+    assert np.mean(after.x_range) == pytest.approx(1.5)
+
+
+def test_more_points_make_smaller_marks():
+    radii = [mark_radius(count) for count in (10, 500, 1500, 5000, 15_000, 50_000, 10**6)]
+    assert radii == sorted(radii, reverse=True)

@@ -1,0 +1,119 @@
+"""Selection and focus: never mixed, always undone together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.state import UNDO_STEPS, Region, Selection, SessionState
+
+
+@pytest.fixture
+def two_splits():
+    ids = np.arange(20, dtype=np.int32)
+    return SessionState({"": ids, "train": ids[:12], "test": ids[12:]})
+
+
+def test_a_selection_is_sorted_unique_and_within_the_store(two_splits):
+    two_splits.select([7, 3, 3, 99, -1], "lasso on Map")
+    assert two_splits.selection.ids.tolist() == [3, 7]
+    assert two_splits.selection.ids.dtype == np.int32
+    assert 7 in two_splits.selection
+    assert 8 not in two_splits.selection
+    assert "7" not in two_splits.selection
+
+
+def test_nothing_selected_means_all(two_splits):
+    assert two_splits.selection.is_all
+    assert two_splits.selected_ids.tolist() == list(range(20))
+    assert 5 in two_splits.selection
+
+
+def test_focus_leaves_the_selection_alone(two_splits):
+    two_splits.select([1, 2], "box on Map")
+    two_splits.set_focus(9)
+    assert two_splits.focus == 9
+    assert two_splits.selection.ids.tolist() == [1, 2]
+    two_splits.set_focus(400)
+    assert two_splits.focus == 9
+
+
+def test_invert_twice_is_nothing_done(two_splits):
+    two_splits.select([1, 2], "box on Map")
+    two_splits.invert()
+    assert two_splits.selection.origin == "all but box on Map"
+    assert len(two_splits.selection) == 18
+    two_splits.invert()
+    assert two_splits.selection.ids.tolist() == [1, 2]
+    assert two_splits.selection.origin == "box on Map"
+
+
+def test_undo_and_redo_cover_selection_focus_and_split(two_splits):
+    two_splits.select([1, 2], "first")
+    two_splits.set_focus(2)
+    two_splits.show_split("test")
+    assert two_splits.selection.is_all
+    for _ in range(3):
+        two_splits.undo()
+    assert (two_splits.focus, two_splits.split, two_splits.selection.is_all) == (None, "", True)
+    assert not two_splits.can_undo
+    two_splits.undo()
+    for _ in range(3):
+        two_splits.redo()
+    assert (two_splits.focus, two_splits.split) == (2, "test")
+    assert not two_splits.can_redo
+
+
+def test_a_new_step_forgets_the_future(two_splits):
+    two_splits.set_focus(1)
+    two_splits.undo()
+    two_splits.set_focus(2)
+    assert not two_splits.can_redo
+
+
+def test_undo_remembers_a_bounded_number_of_steps(two_splits):
+    for step in range(UNDO_STEPS + 10):
+        two_splits.set_focus(step % 20)
+    undone = 0
+    while two_splits.can_undo:
+        two_splits.undo()
+        undone += 1
+    assert undone == UNDO_STEPS
+
+
+def test_a_split_bounds_what_is_selected(two_splits):
+    two_splits.show_split("test")
+    two_splits.select([3, 13], "pattern 4")
+    assert two_splits.selection.ids.tolist() == [13]
+    # Images of another split only: showing nothing would be a lie.
+    two_splits.select([3, 4], "pattern 5")
+    assert two_splits.split == ""
+    assert two_splits.selection.ids.tolist() == [3, 4]
+    two_splits.show_split("no such split")
+    assert two_splits.split == ""
+
+
+def test_watchers_see_whole_steps(two_splits):
+    seen = []
+    two_splits.param.watch(
+        lambda *_: seen.append((two_splits.focus, len(two_splits.selection))),
+        ["focus", "selection", "split"],
+    )
+    two_splits.select([1, 2], "x", region=Region("tsne", ((0, 0), (1, 0), (1, 1))))
+    two_splits.set_focus(1)
+    two_splits.undo()
+    two_splits.undo()
+    assert seen == [(None, 2), (1, 2), (None, 2), (None, 0)]
+
+
+def test_values_outside_the_lists_are_refused(two_splits):
+    for name in ("colour_by", "simulation_measure", "maximised", "view", "page"):
+        with pytest.raises(ValueError, match=name):
+            two_splits.param.update(**{name: "<b>"})
+
+
+def test_an_empty_selection_is_not_all():
+    nothing = Selection(ids=np.zeros(0, np.int32))
+    assert not nothing.is_all
+    assert len(nothing) == 0
+    assert 1 not in nothing
