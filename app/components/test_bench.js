@@ -90,7 +90,7 @@ export function render({ model, el }) {
   const verdict = verdictLine()
   const pics = pictures(send)
   const cam = evidenceRow(send)
-  const panel = controls(model.bench_specs, send)
+  const panel = controls(model.bench_specs, send, () => pause())
   const bars = scoreBars()
   const stop = h("button", { class: "btn", type: "button", onclick: () => send({ kind: "stop" }) }, "Stop")
   const waitText = h("span")
@@ -129,7 +129,8 @@ export function render({ model, el }) {
   }
   function pause() {
     const ahead = model.bench_ahead
-    bench.classList.toggle("waiting", ahead >= 0)
+    // From the moment a control is moved until its answer is drawn, the figures are old ones.
+    bench.classList.toggle("waiting", ahead >= 0 || !panel.isQuiet())
     waitText.textContent = ahead > 0 ? `The network is busy: ${ahead} ${ahead === 1 ? "request is" : "requests are"} ahead of yours` : "Predicting… the figures belong to the previous change"
   }
   const ask = onceAFrame(model, ["bench_view", "bench_images", "bench_maps"], draw)

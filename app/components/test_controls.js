@@ -2,7 +2,7 @@
 
 // Sends what is operated, the newest value of each control, one message at a time: a slow server is
 // not flooded, and what it answers to an older message is not taken for the position of a control.
-function outbox(send) {
+function outbox(send, changed) {
   const waiting = new Map()
   let sent = 0, answered = 0, since = 0, timer = 0
   function pump() {
@@ -19,8 +19,8 @@ function outbox(send) {
     if (waiting.size) timer = setTimeout(pump, 400)
   }
   return {
-    put(key, make) { waiting.set(key, make); if (!timer) timer = setTimeout(pump, 16) },
-    answer(seq) { answered = Math.max(answered, seq); if (answered >= sent) pump() },
+    put(key, make) { waiting.set(key, make); if (!timer) timer = setTimeout(pump, 16); changed() },
+    answer(seq) { answered = Math.max(answered, seq); if (answered >= sent) pump(); changed() },
     isQuiet: () => !waiting.size && answered >= sent,
   }
 }
@@ -100,8 +100,8 @@ function slider(spec, box) {
   }
 }
 
-function controls(specs, send) {
-  const box = outbox(send)
+function controls(specs, send, changed) {
+  const box = outbox(send, changed)
   const sliders = new Map()
   const switches = new Map()
   const list = h("div", { class: "sls" })
@@ -127,6 +127,7 @@ function controls(specs, send) {
   const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => box.put("reset", () => ({ kind: "reset" })) }, "Reset all")
   tools.append(restore, h("span", { class: "sp" }), all)
   return {
+    isQuiet: box.isQuiet,
     node: h("div", { class: "ctl", role: "group", "aria-label": "Changes of the image" }, list, tools),
     set(change, shorter) {
       box.answer(change.seq)

@@ -122,16 +122,18 @@ class TestingView(pn.viewable.Viewer):
         """Ask the network again; the answer to an older question is not drawn any more."""
         self._ticket += 1
         self._label.object = f'<span class="focus-label">{self._title()}</span>'
-        self._bench.bench_change = testing_figures.position(self._change, self._seq)
+        where = testing_figures.position(self._change, self._seq)
         if self._state.focus is None:
             self._runtime.inference.drop(self)
             self._result = None
-            self._bench.param.update(bench_view=_EMPTY, bench_ahead=-1)
+            self._bench.param.update(bench_view=_EMPTY, bench_ahead=-1, bench_change=where)
             self._place()
             return
         if self._bench.bench_view.get("stage") != "ready":
             self._bench.bench_view = {"stage": "loading"}
         self._bench.bench_ahead = max(self._bench.bench_ahead, 0)
+        # Only then: the browser takes this for the receipt of what it sent.
+        self._bench.bench_change = where
         pn.state.execute(partial(self.answer, self._ticket))
 
     async def answer(self, ticket: int | None = None) -> None:

@@ -151,3 +151,20 @@ def test_phone_and_dark(digits_server, open_page):
     dark = page.locator("canvas.marks").evaluate("c => c.toDataURL()")
     page.evaluate("document.body.click()")
     assert len(dark) > 2000, "the filters are drawn after the tab is shown"
+
+
+def test_figures_never_look_newer_than_they_are(digits_server, open_page):
+    """After a burst, what is drawn at rest is the answer to where the slider stands."""
+    page = open_page(digits_server.url, query=f"?image={IMAGE}")
+    page.wait_for_selector(".bench[data-stage=ready]")
+    settle(page)
+    press(page, "hue", "ArrowRight", 50)
+    burst = (value(page, "hue"), page.locator(".scores .bars").inner_text())
+    page.locator("[data-action=reset]").click()
+    wait_for(lambda: value(page, "hue") == "0.00", what="the reset")
+    settle(page)
+    page.locator(".sl[data-name=hue] .v").click()
+    page.keyboard.type("0.5")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert (value(page, "hue"), page.locator(".scores .bars").inner_text()) == burst
