@@ -126,10 +126,9 @@ class Run:
         **written : str
             Hash of anything written besides tables, such as weights.
         """
-        names = [
-            name for name, entry in self.writer.store().manifest["tables"].items()
-            if entry["stage"] == self.stage.name
-        ]  # fmt: skip
+        manifest = self.writer.manifest()
+        tables = {} if manifest is None else manifest.tables
+        names = [name for name, entry in tables.items() if entry.stage == self.stage.name]
         state = {
             "stage": self.stage.name,
             "writes": {**self.writer.fingerprints(sorted(names)), **written},
