@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import InlineStyleSheet, TapTool
+from bokeh.models import BoxSelectTool, InlineStyleSheet, LassoSelectTool, PanTool, TapTool
 from bokeh.models.tools import SelectTool
 from holoviews import streams
 
@@ -46,6 +46,8 @@ _TOOLS = (
     ("home", "Show all", "home"),
 )
 
+_DRAGS = {"lasso": LassoSelectTool, "box": BoxSelectTool, "pan": PanTool}
+
 
 class MapView(pn.viewable.Viewer):
     """Every image of the shown split at its place in one projection.
@@ -68,6 +70,7 @@ class MapView(pn.viewable.Viewer):
         self._figure: Any = None
         self._view: Viewport | None = None
         self._layers: list[Marks] = []
+        self._drag = "lasso"
         self._hovered: int | None = None
         if runtime.projections and not state.projection:
             state.projection = _first_projection(runtime.projections)
@@ -242,6 +245,8 @@ class MapView(pn.viewable.Viewer):
         """Set what HoloViews has no option for, on the Bokeh figure itself."""
         figure = plot.state
         if self._figure is figure:
+            # HoloViews goes back to its first tool with every frame.
+            self._activate(self._drag)
             return
         self._figure = figure
         # Half a second of waiting after a wheel tick is Bokeh's default.
@@ -389,11 +394,15 @@ class MapView(pn.viewable.Viewer):
             self._view = None
             self._redraw.event(counter=self._redraw.counter + 1)
             return
-        wanted = {"lasso": "LassoSelectTool", "box": "BoxSelectTool", "pan": "PanTool"}[name]
-        tool = next((t for t in self._figure.tools if type(t).__name__ == wanted), None)
-        if tool is not None:
+        self._drag = name
+        self._activate(name)
+        self._tools.press(name)
+
+    def _activate(self, name: str) -> None:
+        """Make the figure answer a drag with one of its tools."""
+        tool = next(t for t in self._figure.tools if isinstance(t, _DRAGS[name]))
+        if self._figure.toolbar.active_drag is not tool:
             self._figure.toolbar.active_drag = tool
-            self._tools.press(name)
 
     def _found(self, x: Any, y: Any) -> int | None:
         """Image id of the point under the pointer, or None."""

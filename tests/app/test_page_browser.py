@@ -21,6 +21,10 @@ from tests.app.conftest import (
 pytestmark = pytest.mark.browser
 
 
+ACTIVE_DRAG = """() => [...Bokeh.documents[0]._all_models.values()]
+    .find((model) => model.type === "Figure").toolbar.active_drag.type"""
+
+
 def address(page) -> str:
     """Return the page's address as the browser has it now."""
     return page.evaluate("location.href")
@@ -98,9 +102,8 @@ def test_shift_adds_and_alt_takes_away(digits_server, open_page):
     page = open_page(digits_server.url)
     total = selected_count(page)
     wait_for_map(page)
-    box = page.locator(".view-a [data-id=box]")
-    box.click()
-    wait_for(lambda: box.get_attribute("aria-pressed") == "true", what="the box tool")
+    page.locator(".view-a [data-id=box]").click()
+    wait_for(lambda: page.evaluate(ACTIVE_DRAG) == "BoxSelectTool", what="the box tool")
     left, top, right, bottom = corner_to_corner(page, 0.7)
     middle = (left + right) / 2
     drag(page, [(left, top), (middle, bottom)])
