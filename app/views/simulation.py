@@ -26,8 +26,9 @@ _N_CSS = (
     "color:var(--vt-ink-2)}span{white-space:nowrap}"
 )
 _BODY_CSS = (
-    ":host{min-height:0!important;padding:0 10px 4px;box-sizing:border-box}"
-    "@media (min-width:761px) and (max-height:700px){:host{min-height:0}}"
+    ":host{min-height:0!important;overflow:hidden;padding:0 10px 4px;box-sizing:border-box}"
+    # On a low window the view is folded to its head.
+    "@media (min-width:761px) and (max-height:700px){:host{padding-bottom:0}}"
 )
 
 
