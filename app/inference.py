@@ -100,6 +100,8 @@ class TestResult:
         Softmax probabilities.
     maps : ndarray of shape (2, map_height, map_width), float32
         Raw Grad-CAM maps, 0 and above, not scaled.
+    activations : tuple of ndarray of shape (n_filters,), float32
+        Spatial maximum of every filter for the original image, by layer.
     paths : mapping of str to tuple of int
         Winning filter of each layer for the changed image, by path set; -1 is no winner.
     places : mapping of str to tuple of (float, float)
@@ -118,6 +120,7 @@ class TestResult:
     images: NDArray[np.uint8]
     scores: NDArray[np.float32]
     maps: NDArray[np.float32]
+    activations: tuple[NDArray[np.float32], ...]
     paths: Mapping[str, tuple[int, ...]]
     places: Mapping[str, tuple[float, float]]
     neighbours: tuple[int, ...]
@@ -266,11 +269,12 @@ class InferenceService:
             return known
 
         def work() -> TestResult:
-            return network.test(image_id, change, layer, class_index)
+            # Another view may have asked the same while this one waited its turn.
+            return self._known(key) or self._remember(
+                key, network.test(image_id, change, layer, class_index)
+            )
 
-        result = await self._ask(session, work)
-        self._remember(key, result)
-        return result
+        return await self._ask(session, work)
 
     def ahead(self, session: Hashable) -> int:
         """Return how many requests are before the one of ``session``."""
@@ -321,11 +325,12 @@ class InferenceService:
                 self._cache.move_to_end(key)
             return result
 
-    def _remember(self, key: Hashable, result: TestResult) -> None:
+    def _remember(self, key: Hashable, result: TestResult) -> TestResult:
         with self._lock:
             self._cache[key] = result
             while len(self._cache) > CACHE_ENTRIES:
                 self._cache.popitem(last=False)
+        return result
 
 
 class _LiveNetwork:
@@ -387,6 +392,7 @@ class _LiveNetwork:
             images=np.ascontiguousarray(shown.movedim(1, -1).cpu().numpy()),
             scores=scores,
             maps=np.ascontiguousarray(maps.detach().cpu().numpy(), dtype=np.float32),
+            activations=tuple(values[0] for values in seen.maxima),
             paths=self._rules.paths(
                 [values[1:] for values in seen.maxima], [values[1:] for values in seen.means]
             ),

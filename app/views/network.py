@@ -13,9 +13,11 @@ from app import safe
 from app.components.controls import Choice
 from app.components.pattern_cards import PatternCards
 from app.components.unit_view import UnitView
+from app.inference import VatunError
 from app.layer_names import short_names
 from app.shell import view_frame
 from app.views import filter_figures, pattern_figures
+from app.worker import WorkerError
 from feature_store import StoreError, TableMissingError, queries
 
 if TYPE_CHECKING:
@@ -207,9 +209,8 @@ class NetworkView(pn.viewable.Viewer):
         """Shade the filters by the focus image; the first time reads many activations."""
         shades = b""
         if focus is not None:
-            work = partial(queries.activation_percentiles, self._runtime.store, focus)
             try:
-                shades = _bytes(await asyncio.to_thread(work))
+                shades = _bytes(await self._percentiles(focus))
             except StoreError:
                 shades = b""
 
@@ -218,6 +219,21 @@ class NetworkView(pn.viewable.Viewer):
                 self._draw_shades(focus, shades)
 
         pn.state.execute(turn, schedule=True)
+
+    async def _percentiles(self, focus: int) -> Any:
+        """Return the percentile of every filter of an image, by layer."""
+        store = self._runtime.store
+        try:
+            # One forward pass, which view B needs anyway, is quicker than reading one row of
+            # thousands of columns.
+            seen = await self._runtime.inference.test(focus, session=(id(self), "shade"))
+        except (WorkerError, VatunError):
+            return await asyncio.to_thread(queries.activation_percentiles, store, focus)
+
+        def work() -> Any:
+            return queries.activation_reference(store).percentiles(list(seen.activations))
+
+        return await asyncio.to_thread(work)
 
     def _draw_shades(self, focus: int | None, shades: bytes) -> None:
         self._shaded = focus

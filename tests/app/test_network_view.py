@@ -80,10 +80,11 @@ def test_the_path_of_the_focus_is_drawn(view, state, runtime):
 
 
 def test_shades_are_percentiles(view, runtime):
-    expected = queries.activation_percentiles(runtime.store, FOCUS)
-    assert np.array_equal(
-        np.frombuffer(view._units.unit_shades, np.uint8), np.concatenate(expected)
-    )
+    expected = np.concatenate(queries.activation_percentiles(runtime.store, FOCUS))
+    shown = np.frombuffer(view._units.unit_shades, np.uint8)
+    # A live activation may round to the neighbouring float16: one image further, or a few.
+    assert np.abs(shown.astype(int) - expected).max() <= 2
+    assert (shown == expected).mean() > 0.98
 
 
 def test_a_focus_without_selection_lists_its_patterns(view, state, runtime):
