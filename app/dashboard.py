@@ -29,6 +29,8 @@ from feature_store import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 PAGES = (("explore", "Explore"), ("about", "About this store"))
 
 EXAMPLES = (
@@ -177,6 +179,7 @@ class Dashboard:
         view = runtime.store.info.get("view", {})
         state = SessionState(
             dict(runtime.splits),
+            first=self._least_confident,
             dark=query.get("theme") == "dark",
             split="test" if "test" in runtime.splits else "",
             colour_by="true" if len(runtime.class_names) <= 10 else "correct",
@@ -185,14 +188,14 @@ class Dashboard:
         asked = query.get("image", "")
         focus = int(asked) if asked.isdecimal() and len(asked) < 10 else None
         if focus is None or not state.shows(focus):
-            focus = self._first_focus(state)
+            focus = self._least_confident(state.universe)
         state.focus = focus
         return state
 
-    def _first_focus(self, state: SessionState) -> int | None:
-        """Start where the network is least sure."""
+    def _least_confident(self, ids: NDArray[np.int32]) -> int | None:
+        """Return the image of which the network is least sure, the first of the film strip."""
         table = self.runtime.images
-        rows = table.rows(state.universe)
+        rows = table.rows(ids)
         return int(table.ids[rows[np.argmin(table.confidence[rows])]]) if len(rows) else None
 
     def _root(self) -> pn.Column:
@@ -380,7 +383,6 @@ class Dashboard:
             "ArrowDown": lambda: self.bar.move(1),
             "f": self._toggle_maximised,
             "Escape": self._escape,
-            "/": self._header.focus_search,
             "i": state.invert,
             "z": state.undo,
             "Z": state.redo,

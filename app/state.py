@@ -13,6 +13,8 @@ import numpy as np
 import param
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 UNDO_STEPS = 50
@@ -121,6 +123,9 @@ class SessionState(param.Parameterized):
     ----------
     splits : mapping of str to ndarray of int32
         Image ids that can be shown, by split, each sorted; ``""`` holds all of them.
+    first : callable or None
+        Which of some image ids comes first. A new selection without the focus moves it there, so
+        that no view goes on speaking of an image that was just left out; None leaves it alone.
     """
 
     focus = param.Integer(default=None, allow_None=True, doc="Image under test, or None.")
@@ -156,8 +161,13 @@ class SessionState(param.Parameterized):
     can_redo = param.Boolean(default=False)
 
     def __init__(
-        self, splits: dict[str, NDArray[np.int32]] | None = None, **params: object
+        self,
+        splits: dict[str, NDArray[np.int32]] | None = None,
+        *,
+        first: Callable[[NDArray[np.int32]], int | None] | None = None,
+        **params: object,
     ) -> None:
+        self._first = first
         self._splits = splits or {"": np.zeros(0, np.int32)}
         self._history = _History()
         super().__init__(**params)
@@ -194,7 +204,8 @@ class SessionState(param.Parameterized):
         split = self.split
         if not len(kept) and len(wanted):
             kept, split = wanted, ""
-        self._move(Selection(ids=kept, origin=origin, region=region), self.focus, split)
+        selection = Selection(ids=kept, origin=origin, region=region)
+        self._move(selection, self._focus_in(kept), split)
 
     def clear(self) -> None:
         """Select nothing: every view speaks of all images again."""
@@ -208,11 +219,8 @@ class SessionState(param.Parameterized):
         rest = np.setdiff1d(self.universe, self.selected_ids, assume_unique=True)
         origin = self.selection.origin
         named = origin.removeprefix("all but ") if origin.startswith("all but ") else None
-        self._move(
-            Selection(ids=rest.astype(np.int32), origin=named or f"all but {origin}"),
-            self.focus,
-            self.split,
-        )
+        selection = Selection(ids=rest.astype(np.int32), origin=named or f"all but {origin}")
+        self._move(selection, self._focus_in(selection.ids), self.split)
 
     def set_focus(self, image_id: int | None) -> None:
         """Put one image under test; an id that the store does not show is ignored."""
@@ -254,6 +262,12 @@ class SessionState(param.Parameterized):
     def redo(self) -> None:
         """Go forward one step of selection and focus."""
         self._travel(self._history.future, self._history.past)
+
+    def _focus_in(self, ids: NDArray[np.int32] | None) -> int | None:
+        """Return the focus, or the first of ``ids`` when it is not among them."""
+        if ids is None or not len(ids) or self._first is None or self.focus in ids:
+            return self.focus
+        return self._first(ids)
 
     def _now(self) -> _Step:
         return _Step(self.selection, self.focus, self.split)

@@ -46,10 +46,6 @@ class HeaderBar(JSComponent):
         """Say under the search why nothing was found; plain text."""
         self._tell({"none": reason})
 
-    def focus_search(self) -> None:
-        """Put the cursor into the search field."""
-        self._tell({"focus_search": True})
-
     def _tell(self, message: dict[str, Any]) -> None:
         self._send_msg(message)
 

@@ -109,11 +109,16 @@ export function render({ model, el }) {
   model.on("header_data", draw)
   addEventListener("resize", draw)
   const found = (msg) => {
-    if (msg.focus_search) { input.focus(); input.select() }
-    else if (msg.found) { hide(); input.blur() }
+    if (msg.found) { hide(); input.blur() }
     else if (msg.none) showHint(msg.none)
   }
   model.on("msg:custom", found)
-  model.on("remove", () => removeEventListener("resize", draw))
+  // Asked for by the key in the browser: through the server, the first letters typed would be lost.
+  const take = () => { input.focus(); input.select() }
+  document.addEventListener("vatun-search", take)
+  model.on("remove", () => {
+    removeEventListener("resize", draw)
+    document.removeEventListener("vatun-search", take)
+  })
   draw()
 }

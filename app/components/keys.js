@@ -18,7 +18,8 @@ export function render({ model, el }) {
     tell(event)
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event) || !KEYS.has(event.key)) return
     if (event.key === "/" || event.key.startsWith("Arrow")) event.preventDefault()
-    model.send_msg({ key: event.key })
+    if (event.key === "/") document.dispatchEvent(new CustomEvent("vatun-search"))
+    else model.send_msg({ key: event.key })
   }
   const reset = () => { if (modifier) { modifier = ""; model.send_msg({ modifier }) } }
   const back = () => model.send_msg({ address: location.search })

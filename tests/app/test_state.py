@@ -117,3 +117,18 @@ def test_an_empty_selection_is_not_all():
     assert not nothing.is_all
     assert len(nothing) == 0
     assert 1 not in nothing
+
+
+def test_a_selection_without_the_focus_moves_it_to_its_first_image():
+    ids = np.arange(20, dtype=np.int32)
+    state = SessionState({"": ids}, first=lambda ids: int(ids[-1]), focus=3)
+    state.select([2, 3, 4], "search")
+    assert state.focus == 3
+    state.select([7, 8], "search")
+    assert state.focus == 8
+    state.invert()
+    assert state.focus == 19
+    state.undo()
+    assert (state.focus, len(state.selection)) == (8, 2)
+    state.clear()
+    assert state.focus == 8
