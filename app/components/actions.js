@@ -13,7 +13,16 @@ export function icon(name) {
   return `<svg viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">${ICONS[name] || ""}</svg>`
 }
 
-export function render({ model, el }) {
+export function render({ model, view, el }) {
+  // In the browser: through the server, a drag begun at once would still use the tool before.
+  function arm(id) {
+    const prefix = model.action_toolbar
+    if (!prefix) return
+    const find = (name) => view.model.document?.get_model_by_name(`${prefix}-${name}`)
+    const bar = find("toolbar"), tool = find(id)
+    if (bar && tool) bar.active_drag = tool
+  }
+
   const box = document.createElement("div")
   const pop = document.createElement("div")
   pop.className = "pop"
@@ -42,7 +51,11 @@ export function render({ model, el }) {
       if (item.text) { button.className = "btn"; button.textContent = item.text }
       else { button.className = "ib"; button.innerHTML = icon(item.icon) }
       if ("pressed" in item) button.setAttribute("aria-pressed", Boolean(item.pressed))
-      button.onclick = () => item.help ? explain(button, item.help) : model.send_msg({ id: item.id })
+      button.onclick = () => {
+        if (item.help) { explain(button, item.help); return }
+        arm(item.id)
+        model.send_msg({ id: item.id })
+      }
       return button
     }))
   }

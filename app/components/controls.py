@@ -56,7 +56,7 @@ class Choice(JSComponent):
 
     def _handle_msg(self, msg: Any) -> None:
         chosen = msg.get("value") if isinstance(msg, dict) else None
-        if chosen in {option["value"] for option in self.choice_options}:
+        if isinstance(chosen, str) and chosen in {option["value"] for option in self.choice_options}:
             self.choice_value = chosen
 
 
@@ -70,10 +70,14 @@ class ActionButtons(JSComponent):
         (optional text of a popover), "disabled" (optional)}``.
     action_column : bool
         Whether the buttons stand below one another in a box (tools of the map).
+    action_toolbar : str
+        Prefix of the names of a Bokeh toolbar and its tools: a button ``NAME`` makes the tool
+        ``PREFIX-NAME`` of ``PREFIX-toolbar`` answer the next drag, without asking the server.
     """
 
     action_items = param.List(default=[], item_type=dict)
     action_column = param.Boolean(default=False)
+    action_toolbar = param.String(default="")
 
     _esm = _HERE / "actions.js"
     _stylesheets: ClassVar[list[Any]] = [_HERE / "controls.css"]

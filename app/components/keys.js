@@ -9,28 +9,27 @@ export function render({ model, el }) {
     const slider = target.type === "range" || target.getAttribute("role") === "slider"
     return slider && event.key.startsWith("Arrow")
   }
+  // The modifier belongs to the gesture: a region may reach the server after its key was let go.
   let modifier = ""
-  const tell = (event) => {
-    const now = event.shiftKey ? "shift" : event.altKey ? "alt" : ""
-    if (now !== modifier) { modifier = now; model.send_msg({ modifier }) }
-  }
+  const tell = (now) => { if (now !== modifier) { modifier = now; model.send_msg({ modifier }) } }
+  const held = (event) => event.shiftKey ? "shift" : event.altKey ? "alt" : ""
+  const press = (event) => tell(held(event))
+  const lift = (event) => { if (held(event)) tell(held(event)) }
   const down = (event) => {
-    tell(event)
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event) || !KEYS.has(event.key)) return
     if (event.key === "/" || event.key.startsWith("Arrow")) event.preventDefault()
     if (event.key === "/") document.dispatchEvent(new CustomEvent("vatun-search"))
     else model.send_msg({ key: event.key })
   }
-  const reset = () => { if (modifier) { modifier = ""; model.send_msg({ modifier }) } }
   const back = () => model.send_msg({ address: location.search })
   document.addEventListener("keydown", down)
-  document.addEventListener("keyup", tell)
-  addEventListener("blur", reset)
+  document.addEventListener("pointerdown", press, true)
+  document.addEventListener("pointerup", lift, true)
   addEventListener("popstate", back)
   model.on("remove", () => {
     document.removeEventListener("keydown", down)
-    document.removeEventListener("keyup", tell)
-    removeEventListener("blur", reset)
+    document.removeEventListener("pointerdown", press, true)
+    document.removeEventListener("pointerup", lift, true)
     removeEventListener("popstate", back)
   })
 }

@@ -74,9 +74,9 @@ export function render({ model, el }) {
   const list = h("div", { class: "cards" })
   const end = h("div", { class: "end", "aria-hidden": "true" })
   const scroll = h("div", { class: "scroll" }, list, end)
-  const head = h("b"), words = h("p")
+  const head = h("b"), words = h("p"), command = h("code")
   const cure = h("button", { class: "btn", type: "button", onclick: () => send({ kind: "cure" }) })
-  const notice = h("div", { class: "notice", role: "status" }, h("div", {}, head, words, cure))
+  const notice = h("div", { class: "notice", role: "status" }, h("div", {}, head, words, command, cure))
   const progress = h("div", { class: "prog", "aria-hidden": "true" }, h("i"))
   el.append(h("div", { class: "all" }, progress, strip, bar, notice, scroll))
 
@@ -106,6 +106,8 @@ export function render({ model, el }) {
     scroll.hidden = Boolean(v.headline)
     head.textContent = v.headline || ""
     words.textContent = v.words || ""
+    command.hidden = !v.command
+    command.textContent = v.command || ""
     cure.hidden = !v.cure
     cure.textContent = v.cure || ""
     progress.classList.toggle("on", Boolean(v.is_computing))

@@ -115,6 +115,7 @@ export function render({ model, el }) {
     detail.textContent = v.detail || ""
     cure.hidden = !v.cure
     cure.textContent = v.cure || ""
+    pause()
     if (v.stage !== "ready") return
     verdict.draw(v.verdict)
     cam.draw(v)
@@ -130,7 +131,9 @@ export function render({ model, el }) {
   function pause() {
     const ahead = model.bench_ahead
     // From the moment a control is moved until its answer is drawn, the figures are old ones.
-    bench.classList.toggle("waiting", ahead >= 0 || !panel.isQuiet())
+    // A notice has no figures: nothing is waited for beside it.
+    const there = (model.bench_view.stage || "empty") !== "empty"
+    bench.classList.toggle("waiting", there && (ahead >= 0 || !panel.isQuiet()))
     waitText.textContent = ahead > 0 ? `The network is busy: ${ahead} ${ahead === 1 ? "request is" : "requests are"} ahead of yours` : "Predicting… the figures belong to the previous change"
   }
   const ask = onceAFrame(model, ["bench_view", "bench_images", "bench_maps"], draw)

@@ -123,6 +123,7 @@ class MapView(pn.viewable.Viewer):
                 for name, label, icon in _TOOLS
             ],
             action_column=True,
+            action_toolbar="map",
             css_classes=["map-tools"],
             margin=0,
         )
@@ -225,7 +226,9 @@ class MapView(pn.viewable.Viewer):
                 xlim=home.x_range,
                 ylim=home.y_range,
                 default_tools=["pan", "wheel_zoom", "reset"],
-                active_tools=["wheel_zoom", "lasso_select"],
+                # Not the drag: HoloViews would go back to it with every frame, in the middle of a
+                # gesture with another tool.
+                active_tools=["wheel_zoom"],
             ),
             hv.opts.Overlay(
                 responsive=True,
@@ -245,10 +248,13 @@ class MapView(pn.viewable.Viewer):
         """Set what HoloViews has no option for, on the Bokeh figure itself."""
         figure = plot.state
         if self._figure is figure:
-            # HoloViews goes back to its first tool with every frame.
-            self._activate(self._drag)
             return
         self._figure = figure
+        # By these names the buttons switch tools in the browser; see actions.js.
+        figure.toolbar.name = "map-toolbar"
+        for name, kind in _DRAGS.items():
+            next(tool for tool in figure.tools if isinstance(tool, kind)).name = f"map-{name}"
+        self._activate(self._drag)
         # Half a second of waiting after a wheel tick is Bokeh's default.
         figure.lod_timeout = 30
         figure.outline_line_color = None
