@@ -6,6 +6,7 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipelines.loaders import Listing, Record, encode_png, find_loader
 from pipelines.progress import say, track
 from pipelines.runner import Run, main
 from vatun.errors import ImageError
-from vatun.preprocess import decode_image, load_image, pixel_key
+from vatun.preprocess import MAX_BYTES, decode_image, load_image, pixel_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -70,7 +71,7 @@ class Tally:
         self.by_split[split] += 1
         self.statuses[row.status] += 1
         if row.status != "ok" and len(self.examples) < 3:
-            self.examples.append(f"{row.record.source}: {row.message}")
+            self.examples.append(_text(f"{row.record.source}: {row.message}"))
         if split == self.reference and row.mean is not None:
             self.pixels += row.mean
             self.reference_images += 1
@@ -144,11 +145,14 @@ def _decode(record: Record, project: Project) -> Row:
         if encoded is None:
             if record.file is None:
                 return Row(record=record, status="missing", message="the row holds no image")
-            encoded = record.file.read_bytes()
+            encoded = _read(record.file)
         pixels = decode_image(encoded)
         keep = _kept(encoded, record, project)
     except FileNotFoundError:
         return Row(record=record, status="missing", message=f"no file {record.source}")
+    except MemoryError:
+        message = f"{record.source} does not fit into memory"
+        return Row(record=record, status="too_large", message=message)
     except OSError as error:
         return Row(record=record, status="missing", message=f"{record.source}: {error.strerror}")
     except ImageError as error:
@@ -165,17 +169,37 @@ def _decode(record: Record, project: Project) -> Row:
     )
 
 
+def _read(file: Path) -> bytes:
+    """Return the content of a file that is a file, and not too large to be read at all."""
+    status = file.stat()
+    if not S_ISREG(status.st_mode):
+        raise ImageError("it is no file", status="undecodable")
+    if status.st_size > MAX_BYTES:
+        msg = f"the file has {status.st_size:,} bytes, over {MAX_BYTES:,}"
+        raise ImageError(msg, status="too_large")
+    return file.read_bytes()
+
+
 def _kept(encoded: bytes, record: Record, project: Project) -> bytes | None:
     kind = project.dataset.store_images
     if kind == "input":
         return encode_png(load_image(encoded, project.input_spec))
-    if kind == "path" and record.file is not None:
+    # A name that is not UTF-8 cannot be stored, so that its file could not be found again.
+    if kind == "path" and record.file is not None and _text(record.source) == record.source:
         return None
     return encoded
 
 
+def _text(name: str) -> str:
+    """Return a name as text; bytes that are not UTF-8 become the mark for that."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _class_table(names: tuple[str, ...]) -> pa.Table:
-    columns = {"class_index": np.arange(len(names), dtype=np.int16), "class_name": list(names)}
+    columns = {
+        "class_index": np.arange(len(names), dtype=np.int16),
+        "class_name": [_text(name) for name in names],
+    }
     return pa.table(columns, schema=schema("classes"))
 
 
@@ -185,12 +209,12 @@ def _image_table(rows: list[Row], first: int) -> pa.Table:
         "image_key": [row.key for row in rows],
         "split": [row.record.split for row in rows],
         "true_class": [row.record.label for row in rows],
-        "source": [row.record.source for row in rows],
+        "source": [_text(row.record.source) for row in rows],
         "width": [row.width for row in rows],
         "height": [row.height for row in rows],
         "encoded": [row.encoded for row in rows],
         "status": [row.status for row in rows],
-        "message": [row.message for row in rows],
+        "message": [row.message and _text(row.message) for row in rows],
     }
     return pa.table(columns, schema=schema("images"))
 

@@ -142,6 +142,9 @@ class Merge:
         with generation.table("top_images", lineage=self.run.lineage()) as out:
             for table in top.tables(widths):
                 out.append(table)
+                if not table.num_rows:
+                    # A layer that never fires shows no image.
+                    continue
                 layer = int(table["layer_index"][0].as_py())
                 shown[layer] = np.unique(table["image_id"].to_numpy())
         return shown

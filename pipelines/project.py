@@ -421,7 +421,9 @@ def _read(path: Path) -> Mapping[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         raise ProjectError(f"there is no project file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ProjectError(f"{path.name}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProjectError(f"{path.name}: not TOML: {error}") from None
 
 
@@ -431,8 +433,11 @@ def _import_plugins(names: tuple[str, ...], *, place: str) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise ProjectError(f"{place}: plugins: cannot import {name!r}: {error}") from error
+        except Exception as error:
+            # A plugin is the user's own code: whatever it raises, the other projects still work.
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            msg = f"{place}: plugins: cannot import {name!r}: {kind}{error}"
+            raise ProjectError(msg) from error
 
 
 def _store_path(data: Mapping[str, Any], path: Path) -> Path:

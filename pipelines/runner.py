@@ -233,7 +233,8 @@ def _inputs(stage: Stage, project: Project) -> dict[str, Any]:
         "files": {
             str(index): _sha256(file)
             for index, file in enumerate(stage.files(project) if stage.files else ())
-            if file.exists()
+            # A folder in its place is refused by the stage.
+            if file.is_file()
         },
     }
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed
@@ -77,7 +78,7 @@ class Stage:
             "file_dep": [
                 *(str(stages[name].state(project)) for name in self.reads_of(project)),
                 # The stage itself says how to get a file that is missing, and better than doit.
-                *(str(file) for file in files if file.exists()),
+                *(str(file) for file in files if file.is_file()),
             ],
             "targets": [str(self.state(project))],
             "uptodate": [_Settled(self, project)],
@@ -138,8 +139,13 @@ def describe_files(path: Path | None) -> dict[str, Any]:
         return {"present": False}
     hasher = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        status = file.stat()
+        try:
+            status = file.stat()
+        except OSError:
+            # A dangling link is told apart by its name alone.
+            status = file.lstat()
         name = file.relative_to(path).as_posix()
-        if file.is_file():
-            hasher.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        if not S_ISDIR(status.st_mode):
+            line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            hasher.update(line.encode(errors="surrogateescape"))
     return {"present": True, "files": hasher.hexdigest()[:32]}

@@ -135,7 +135,7 @@ def build(name: str, num_classes: int) -> nn.Module:
     if name in _builders:
         return _builders[name](num_classes)
     source, colon, function = name.partition(":")
-    if not colon:
+    if not (source and colon and function):
         msg = (
             f"unknown builder {name!r}; known: {', '.join(_builders)}, torchvision:NAME "
             "or package.module:function"

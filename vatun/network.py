@@ -231,9 +231,11 @@ def prepare_network(
     images = torch.zeros(1, 3, input_spec.height, input_spec.width, device=place)
     try:
         seen = trace(module, images.contiguous(memory_format=torch.channels_last))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
+        # The network is anybody's code: whatever it raises, name the network.
         size = f"{input_spec.height} x {input_spec.width}"
-        msg = f"{spec.builder} cannot take a {size} image: {str(error).splitlines()[0]}"
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"{spec.builder} cannot take a {size} image: {said}"
         raise NetworkError(msg) from error
     if seen.output_shape != (1, spec.classes):
         msg = f"{spec.builder} returns {seen.output_shape} for one image, not (1, {spec.classes})"

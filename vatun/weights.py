@@ -40,6 +40,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
     _check_fit(module, state, path)
     for name, value in state.items():
+        if not _is_plain(value):
+            msg = f"{path}: {name} is no plain tensor of numbers; save `module.state_dict()` again"
+            raise WeightsError(msg)
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             msg = f"{path}: {name} holds NaN or infinity; train the network again"
             raise WeightsError(msg)
@@ -148,6 +151,11 @@ def _check_fit(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
                 "check builder and classes in the project file"
             )
             raise WeightsError(msg)
+
+
+def _is_plain(value: Tensor) -> bool:
+    is_odd = value.is_meta or value.is_complex() or value.is_quantized
+    return value.layout == torch.strided and not is_odd
 
 
 def _first(names: list[str]) -> str:

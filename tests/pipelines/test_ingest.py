@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,8 +182,13 @@ def test_bad_images_become_rows_that_say_why(ingested, tmp_path):
         (data / "green" / "0001.png").write_bytes(cut[: len(cut) // 2])
         huge = Image.new("1", (9000, 9000))
         huge.save(data / "blue" / "0002.png")
+        (data / "red" / "dangling.png").symlink_to("none.png")
+        os.mkfifo(data / "red" / "pipe.png")
+        with (data / "red" / "sparse.png").open("wb") as file:
+            file.truncate(1 << 40)
+        (data / "red" / os.fsdecode(b"caf\xe9.png")).write_bytes(png(9))
 
-    project, done = ingested(spoil)
+    project, done = ingested(spoil, count=600)
     assert done.returncode == 0, done.stderr
     with Store.open(Project.load(project).store) as store:
         rows = store.arrow("select * from images where status != 'ok'").to_pylist()
@@ -190,13 +196,19 @@ def test_bad_images_become_rows_that_say_why(ingested, tmp_path):
             "red/0000.png": "undecodable",
             "green/0001.png": "undecodable",
             "blue/0002.png": "too_large",
+            "red/dangling.png": "missing",
+            "red/pipe.png": "undecodable",
+            "red/sparse.png": "too_large",
         }
         assert all(row["message"] and row["image_key"] is None for row in rows)
         assert store.info["dataset"]["status_counts"] == {
-            "ok": 297,
-            "undecodable": 2,
-            "too_large": 1,
+            "ok": 598,
+            "undecodable": 3,
+            "too_large": 2,
+            "missing": 1,
         }
+        names = store.arrow("select source from images where source like 'red/caf%'")
+        assert names["source"].to_pylist() == ["red/caf\ufffd.png"]
         good = store.arrow("select * from images where source = 'blue/0005.png'").to_pylist()[0]
     pixels = decode_image((tmp_path / "data" / "blue" / "0005.png").read_bytes())
     assert good["image_key"] == pixel_key(pixels)

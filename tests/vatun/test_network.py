@@ -32,7 +32,7 @@ def test_the_shared_weights_fit(shared):
     network = load_network(
         ModelSpec(builder="vgg16_cifar", classes=10),
         InputSpec(height=32, width=32),
-        weights=shared / "cifar10_vgg16_bn.safetensors",
+        weights=shared,
         device="cpu",
     )
     assert next(network.module.parameters()).dtype == torch.float32

@@ -174,3 +174,23 @@ def test_a_channels_last_network_is_saved_as_any_other(tmp_path, module):
     save_weights(network.module, path)
     stored = load_file(path)
     assert all(torch.equal(v, stored[n]) for n, v in network.module.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize("change", ["meta", "sparse", "complex"])
+def test_tensors_that_hold_no_plain_numbers_are_refused(tmp_path, module, change):
+    name, value = next(iter(module.state_dict().items()))
+    odd = {
+        "meta": lambda: value.to("meta"),
+        "sparse": value.to_sparse,
+        "complex": lambda: value.to(torch.complex64),
+    }[change]()
+    torch.save(state(module, **{name: odd}), tmp_path / "odd.pt")
+    with pytest.raises(WeightsError, match="is no plain tensor of numbers"):
+        load(tmp_path / "odd.pt")
+
+
+def test_a_folder_is_no_weights_file(tmp_path):
+    (tmp_path / "x.pt").mkdir()
+    with pytest.raises(WeightsError, match="no such weights file"):
+        load(tmp_path / "x.pt")
