@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READING = frozenset({duckdb.StatementType.SELECT})
+_SNIFF = re.compile(r"\bsniff_csv\W*\(", re.IGNORECASE)
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 
@@ -101,7 +102,7 @@ class Database:
         cursor = self._cursor()
         try:
             relation = cursor.sql(text, params=list(parameters) or None)
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeError) as error:
             raise QueryError(_message(error)) from None
         if relation is None:
             msg = "the query gives no rows"
@@ -144,7 +145,7 @@ class Database:
         except duckdb.InterruptException:
             msg = f"the query was stopped after {timeout:g} s"
             raise QueryTimeoutError(msg) from None
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeError) as error:
             raise QueryError(_message(error)) from None
         finally:
             timer.cancel()
@@ -181,6 +182,9 @@ def check_reading(text: str) -> None:
     QueryError
         Saying what is allowed.
     """
+    if not _is_text(text) or _SNIFF.search(text):
+        msg = "a query is one SELECT statement as text; functions that read files are disabled"
+        raise QueryError(msg)
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
@@ -200,6 +204,13 @@ def check_reading(text: str) -> None:
         raise QueryError(msg)
 
 
+def _is_text(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def quote_text(text: str) -> str:
     """Return an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
@@ -210,5 +221,5 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _message(error: duckdb.Error) -> str:
+def _message(error: Exception) -> str:
     return str(error).strip()

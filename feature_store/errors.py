@@ -33,7 +33,19 @@ class DiskFullError(StoreError, OSError):
 
 
 class TableMissingError(StoreError, LookupError):
-    """A table was not computed yet; the message names the command that writes it."""
+    """A table was not computed yet; the message names the command that writes it.
+
+    Parameters
+    ----------
+    message : str
+        What is missing, and what to run.
+    command : str
+        The command alone, where there is one.
+    """
+
+    def __init__(self, message: str, *, command: str = "") -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class ImageNotFoundError(StoreError, LookupError):

@@ -20,6 +20,8 @@ FORMAT = "vatun-store"
 CURRENT = "CURRENT"
 MANIFEST = "MANIFEST.json"
 
+_VERSION = re.compile(r"[0-9]{1,6}\.[0-9]{1,6}")
+_SECTIONS = ("model", "input", "dataset", "view", "capture", "train", "simulate", "provenance")
 _CURRENT_LINE = re.compile(rb"gen/([0-9]{6,}) ([0-9a-f]{64})\n")
 
 
@@ -135,6 +137,10 @@ class Manifest:
             for name, entry in data["tables"].items()
         }
         files = {name: _part(part) for name, part in data["files"].items()}
+        for section in _SECTIONS:
+            if not isinstance(data["info"].get(section, {}), dict):
+                msg = f"section {section!r} of its info is not an object"
+                raise TypeError(msg)
         return cls(
             generation=int(data["generation"]),
             created=str(data["created"]),
@@ -154,10 +160,20 @@ def _part(data: Mapping[str, Any]) -> Part:
         str(data["path"]), int(data["bytes"]), str(data["sha256"]), int(data.get("rows", 0))
     )
     pure = PurePosixPath(part.path)
+    if "\0" in part.path or not part.path.isprintable():
+        msg = f"path {part.path!r} is no name of a file"
+        raise ValueError(msg)
     if pure.is_absolute() or "\\" in part.path or ".." in pure.parts or pure.parts[0] != "gen":
         msg = f"path {part.path!r} leaves the store"
         raise ValueError(msg)
     return part
+
+
+def _major(version: object) -> int:
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        msg = f"schema_version is {version!r}"
+        raise ValueError(msg)
+    return int(version.partition(".")[0])
 
 
 def generation_folder(generation: int) -> str:
@@ -196,6 +212,9 @@ def read_current(root: Path) -> tuple[int, str]:
     except (FileNotFoundError, NotADirectoryError):
         msg = f"{root} holds no store; build one with `doit store:{root.name}`"
         raise StoreNotFoundError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise StoreCorruptError(msg) from None
     match = _CURRENT_LINE.fullmatch(content)
     if match is None or generation_folder(int(match[1])) != f"gen/{match[1].decode()}":
         msg = (
@@ -241,8 +260,8 @@ def load_manifest(path: Path, sha256: str | None = None) -> Manifest:
     try:
         data = json.loads(content)
         known = isinstance(data, dict) and data["format"] == FORMAT
-        version = str(data["schema_version"]) if known else ""
-        major = int(version.partition(".")[0])
+        version = data["schema_version"] if known else ""
+        major = _major(version)
     except (ValueError, KeyError) as error:
         msg = f"{path} is damaged: it is not a manifest ({error}); {cure}"
         raise StoreCorruptError(msg) from None

@@ -151,6 +151,9 @@ class Store:
         TableMissingError
             Naming the command that writes it.
         """
+        if not isinstance(name, str):
+            msg = f"the name of a table is text, not {name!r}"
+            raise TableMissingError(msg)
         try:
             return self._manifest.tables[name]
         except KeyError:
@@ -278,8 +281,9 @@ class Store:
 
     def _missing(self, name: str) -> TableMissingError:
         stage = find_table(name).stage
-        msg = f"table {name!r} is missing from {self.path}; run `doit {stage}:{self.name}`"
-        return TableMissingError(msg)
+        command = f"doit {stage}:{self.name}"
+        msg = f"table {name!r} is missing from {self.path}; run `{command}`"
+        return TableMissingError(msg, command=command)
 
 
 def view_name(name: str) -> str:

@@ -164,3 +164,15 @@ def test_a_query_is_stopped_at_its_deadline(demo):
             store.arrow(endless, timeout=0.3)
         assert time.perf_counter() - started < 5
         assert store.arrow("SELECT 1 AS one", timeout=5)["one"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT '\ud800'", None, 3, b"SELECT 1", "SELECT * FROM sniff_csv('/etc/passwd')"]
+)
+def test_what_is_no_query_is_refused(demo, text):
+    with Store.open(demo) as store:
+        for ask in (store.sql, store.arrow):
+            with pytest.raises(QueryError):
+                ask(text)
+        with pytest.raises(QueryError):
+            store.sql("SELECT ?", "\ud800")

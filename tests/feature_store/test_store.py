@@ -22,6 +22,7 @@ from feature_store import (
 )
 from feature_store.declare import Column, Table
 from feature_store.manifest import current_bytes
+from feature_store.verify import verify_store
 
 
 def rewrite_manifest(root, change) -> None:
@@ -255,3 +256,35 @@ def test_current_of_a_deleted_generation(demo):
     (demo / "CURRENT").write_bytes(b"gen/000077 " + b"a" * 64 + b"\n")
     with pytest.raises(StoreCorruptError, match=r"000077/MANIFEST\.json cannot be read"):
         Store.open(demo)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 1},
+        {"schema_version": "0.x"},
+        {"info": {"model": "vgg16"}},
+        {"files": {"weights": {"path": "gen/a\0b", "bytes": 1, "sha256": ""}}},
+        {"files": {"weights": {"path": "gen/\ud800", "bytes": 1, "sha256": ""}}},
+    ],
+)
+def test_a_manifest_of_other_types_is_damaged(demo, change):
+    rewrite_manifest(demo, lambda data: data.update(change))
+    with pytest.raises(StoreCorruptError, match="damaged"):
+        Store.open(demo)
+    assert len(verify_store(demo)) == 1
+
+
+def test_current_that_is_a_folder(demo):
+    (demo / "CURRENT").unlink()
+    (demo / "CURRENT").mkdir()
+    with pytest.raises(StoreCorruptError, match="CURRENT cannot be read"):
+        Store.open(demo)
+    assert [problem.path for problem in verify_store(demo)] == ["CURRENT"]
+
+
+def test_what_is_no_name_is_no_table(demo):
+    with Store.open(demo) as store:
+        for name in (None, [], 3):
+            with pytest.raises(TableMissingError):
+                store.table(name)
