@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from feature_store.patterns.statistics import wilson_interval
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
 from pipelines.merge import Merge
@@ -352,27 +353,44 @@ def _probe(network: Network, store: Store, images: Images, project: Project) -> 
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, PROBE).astype(int))]
     step = min(project.capture.batch_size, 64)
     parts = [images.ids[chosen[i : i + step]].tolist() for i in range(0, len(chosen), step)]
-    right, seen, started = 0, 0, time.perf_counter()
+    right, seen, finite, started = 0, 0, 0, time.perf_counter()
     with Capturer(network, peaks=True) as capturer:
 
-        def work(batch: Batch) -> int:
+        def work(batch: Batch) -> tuple[int, int]:
             logits = capturer(to_device(batch.pixels, network)).logits
-            return int((logits.argmax(axis=1) == batch.labels).sum())
+            is_right = logits.argmax(axis=1) == batch.labels
+            return int(is_right.sum()), int(np.isfinite(logits).all(axis=1).sum())
 
         for batch in read_batches(store, parts, project):
-            right += sum(halving(work, batch))
+            for counted in halving(work, batch):
+                right, finite = right + counted[0], finite + counted[1]
             seen += len(batch)
     rate = seen / (time.perf_counter() - started)
-    classes = network.spec.classes
-    # Twice chance; with few classes, where that is nearly everything, a tenth above it.
-    bound = min(2 / classes, 1 / classes + 0.1)
-    if labelled.size and has_weights(project) and right / seen < bound:
-        msg = (
-            f"of {seen} labelled images {right / seen:.1%} are classified right, "
-            f"fewer than {bound:.0%}: check normalisation ([preprocess] mean, std) and labels"
-        )
+    if seen and not finite:
+        msg = f"the network returns NaN or infinity for {seen} of {seen} images: check its weights"
         raise StageError(msg)
+    if labelled.size and has_weights(project) and project.capture.check_accuracy:
+        _check_accuracy(right, seen, network.spec.classes, project)
     return rate
+
+
+def _check_accuracy(right: int, seen: int, classes: int, project: Project) -> None:
+    """Stop what is no better than chance; a network that we trained ourselves is only named."""
+    # Twice chance; with few classes, where that is nearly everything, a tenth above it. The upper
+    # bound is asked: a few images must not stop a network by bad luck.
+    _, high = wilson_interval(right, seen)
+    if float(high) >= min(2 / classes, 1 / classes + 0.1) and right / seen > 1 / classes:
+        return
+    found = f"of {seen} labelled images {right / seen:.1%} are classified right, chance is "
+    found += f"{1 / classes:.1%}"
+    if project.trains:
+        say(f"capture: {found}: the network has learnt little; [train] epochs may be too few")
+        return
+    msg = (
+        f"{found}: check normalisation ([preprocess] mean, std) and labels, or set "
+        "[capture] check_accuracy = false to go on"
+    )
+    raise StageError(msg)
 
 
 def has_weights(project: Project) -> bool:

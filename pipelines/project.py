@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.checks import check_project
 from pipelines.errors import ProjectError
-from pipelines.settings import convert, read_section, refuse_unknown, resolve_path
+from pipelines.settings import (
+    convert,
+    import_plugins,
+    read_section,
+    read_toml,
+    refuse_unknown,
+    resolve_path,
+)
 from vatun.errors import VatunError
 from vatun.specs import PERTURBATION_SPECS, InputSpec, ModelSpec, check_grid, find_spec
 
@@ -117,6 +122,8 @@ class PreprocessSection:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
+        if self.resize < 1 or not 1 <= (self.crop or 1) <= self.resize or self.crop == 0:
+            raise ProjectError("resize must be at least 1, and crop between 1 and resize")
         self.input_spec()
 
     def input_spec(self) -> InputSpec:
@@ -165,6 +172,10 @@ class TrainSection:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ProjectError("epochs must be at least 1 and batch_size at least 2")
+        if self.learning_rate <= 0 or not 0 <= self.label_smoothing < 1:
+            raise ProjectError("learning_rate must be above 0, label_smoothing from 0 to below 1")
+        if self.momentum < 0 or self.weight_decay < 0:
+            raise ProjectError("momentum and weight_decay must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +194,8 @@ class CaptureSection:
         Whether the classifier output is a layer of the paths.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    check_accuracy : bool
+        Whether given weights that do no better than chance stop the stage.
     """
 
     layers: Literal["auto"] | tuple[str, ...] = "auto"
@@ -190,6 +203,7 @@ class CaptureSection:
     batch_size: int = field(default=128, metadata=_SPEED)
     include_logits: bool = False
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=_SPEED)
+    check_accuracy: bool = field(default=True, metadata=_SPEED)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -217,6 +231,8 @@ class EmbedSection:
     def __post_init__(self) -> None:
         if not self.projections:
             raise ProjectError("projections needs at least one name")
+        if self.perplexity <= 0 or self.jobs < 1:
+            raise ProjectError("perplexity must be above 0 and jobs at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,7 +355,7 @@ class Project:
             Naming the file, the section and the key that is wrong, and what is allowed.
         """
         path = Path(path).absolute()
-        data = _read(path)
+        data = read_toml(path)
         refuse_unknown(data, known=_KNOWN, place=path.name)
         folder = path.parent
 
@@ -355,11 +371,11 @@ class Project:
 
         plugins = read("plugins", tuple[str, ...], ())
         # Plugins register loaders, perturbations and builders: before any name is looked up.
-        _import_plugins(plugins, place=path.name)
+        import_plugins(plugins, place=path.name)
         sections: dict[str, Any] = {
             name: section(name, kind) for name, kind in _SECTIONS.items() if name != "simulate"
         }
-        return cls(
+        project = cls(
             name=path.stem,
             path=path,
             store=_store_path(data, path),
@@ -371,6 +387,8 @@ class Project:
             ),
             **sections,
         )
+        check_project(project)
+        return project
 
     @property
     def input_spec(self) -> InputSpec:
@@ -413,31 +431,6 @@ _SECTIONS: dict[str, type[Any]] = {
     "view": ViewSection,
 }
 _KNOWN = (*_SECTIONS, "train", "plugins", "store", "seed")
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        raise ProjectError(f"there is no project file {path}") from None
-    except OSError as error:
-        raise ProjectError(f"{path.name}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProjectError(f"{path.name}: not TOML: {error}") from None
-
-
-def _import_plugins(names: tuple[str, ...], *, place: str) -> None:
-    if names and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            # A plugin is the user's own code: whatever it raises, the other projects still work.
-            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-            msg = f"{place}: plugins: cannot import {name!r}: {kind}{error}"
-            raise ProjectError(msg) from error
 
 
 def _store_path(data: Mapping[str, Any], path: Path) -> Path:

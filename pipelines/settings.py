@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import math
 import os
 import re
+import sys
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +20,50 @@ from pipelines.errors import ProjectError
 T = TypeVar("T")
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def read_toml(path: Path) -> Mapping[str, Any]:
+    """Return what a project file holds.
+
+    Returns
+    -------
+    mapping
+        Its tables, unchecked.
+
+    Raises
+    ------
+    ProjectError
+        When there is no such file, or it is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ProjectError(f"there is no project file {path}") from None
+    except OSError as error:
+        raise ProjectError(f"{path.name}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProjectError(f"{path.name}: not TOML: {error}") from None
+
+
+def import_plugins(names: tuple[str, ...], *, place: str) -> None:
+    """Import modules by name, those of the current folder too.
+
+    Raises
+    ------
+    ProjectError
+        Whatever a module raises.
+    """
+    if names and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            # A plugin is the user's own code: whatever it raises, the other projects still work.
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            msg = f"{place}: plugins: cannot import {name!r}: {kind}{error}"
+            raise ProjectError(msg) from error
 
 
 def read_section(kind: type[T], data: object, *, place: str, folder: Path) -> T:
@@ -97,6 +145,8 @@ def convert(value: object, hint: Any, *, place: str, folder: Path) -> Any:
     ProjectError
         Naming the place, the type that is needed and the one that was found.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ProjectError(f"{place}: must be a finite number, got {value}")
     origin = typing.get_origin(hint)
     if origin in {types.UnionType, typing.Union}:
         return _convert_union(value, hint, place=place, folder=folder)

@@ -183,6 +183,9 @@ def check_grid(spec: PerturbationSpec, grid: tuple[float, ...]) -> None:
     SpecError
         Naming the perturbation and what is wrong.
     """
+    if not all(math.isfinite(value) for value in grid):
+        msg = f"{spec.name}: the grid must hold finite numbers only"
+        raise SpecError(msg)
     if list(grid) != sorted(set(grid)):
         msg = f"{spec.name}: the grid must ascend without repeats"
         raise SpecError(msg)

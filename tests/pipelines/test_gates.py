@@ -1,11 +1,20 @@
 """What stops a long run before it starts, and what is kept of the activations."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 from safetensors.numpy import load_file, save_file
 
 from feature_store import Store
+from pipelines.capture import _check_accuracy
+from pipelines.errors import StageError
 from pipelines.project import Project
+from vatun.builders import build
 
 TRAIN = ("[embed]", "[train]\nepochs = 4\nbatch_size = 16\nlearning_rate = 0.05\n[embed]")
+OPEN = "[capture]\ncheck_accuracy = false\n"
+PROJECT = SimpleNamespace(trains=False)
 
 
 def test_wrong_normalisation_is_noticed_before_the_long_run(workshop, tmp_path):
@@ -26,6 +35,38 @@ def test_wrong_normalisation_is_noticed_before_the_long_run(workshop, tmp_path):
     assert "33.3% are classified right" in done.stderr
     assert "check normalisation" in done.stderr
     assert not list((Project.load(project).store / "state" / "shards").rglob("*.json"))
+    text = project.read_text()
+    project.write_text(text + "[capture]\ncheck_accuracy = false\n")
+    assert workshop.run(project, "capture").returncode == 0
+    # Not a number, whatever it sees.
+    weight = next(name for name in tensors if name.endswith("classifier.2.weight"))
+    tensors[weight][:] = 3e38
+    save_file(tensors, tmp_path / "wrong.safetensors")
+    done = workshop.run(project, "capture")
+    assert done.returncode == 2
+    assert "the network returns NaN or infinity for 60 of 60 images" in done.stderr
+
+
+def test_a_silent_layer_shows_no_images(workshop, tmp_path):
+    changes = (('"small_vgg"', '"small_vgg"\nweights = "../silent.safetensors"'),)
+    project = workshop.make(tmp_path, changes=(*changes, ("[embed]", f"{OPEN}[embed]")))
+    state = {name: value.numpy() for name, value in build("small_vgg", 3).state_dict().items()}
+    save_file(
+        {name: np.zeros_like(value) for name, value in state.items()},
+        tmp_path / "silent.safetensors",
+    )
+    workshop.build(project, "ingest", "capture", "paths", "mine")
+    with Store.open(Project.load(project).store) as store:
+        assert store.verify() == []
+        assert store.table("top_images").shape[0] == 0
+        assert store.arrow("select max(layer_000) as w from paths__balanced")["w"][0].as_py() == -1
+
+
+@pytest.mark.parametrize(("right", "classes"), [(145, 2), (45, 10), (100, 3)])
+def test_what_is_better_than_chance_passes_the_gate(right, classes):
+    _check_accuracy(right, 256, classes, PROJECT)
+    with pytest.raises(StageError, match="check_accuracy = false"):
+        _check_accuracy(256 // classes, 256, classes, PROJECT)
 
 
 def test_weights_of_another_network_are_refused_in_one_line(workshop, tmp_path):

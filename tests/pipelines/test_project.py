@@ -59,12 +59,64 @@ def test_the_least_project_has_the_documented_defaults(tmp_path):
         ("[train]\nbatch_size = 8", "mine.toml: train: needs epochs"),
         ("[view]\npath_set = 3", "view.path_set: must be one of"),
         ("plugins = 'x'\n" , "mine.toml: "),
+        ("[simulate]\nperturbations = []", "mine.toml: simulate.perturbations: needs at least"),
+        ("[simulate]\nperturbations = [{name = 'hue', grid = [0.0, nan]}]", "a finite number"),
+        ("[train]\nepochs = 1\nlearning_rate = inf", "train.learning_rate: must be a finite"),
+        ("[train]\nepochs = 1\nlearning_rate = 0", "learning_rate must be above 0"),
+        ("[train]\nepochs = 1\nlabel_smoothing = 1", "label_smoothing from 0 to below 1"),
+        ("[train]\nepochs = 1\nmomentum = -1", "must not be negative"),
+        ("[embed]\njobs = 0", "jobs at least 1"),
+        ("[embed]\nperplexity = 0", "perplexity must be above 0"),
+        ("[embed]\nprojections = ['pca', 'pca']", "a projection is listed twice"),
+        ("[embed]\nprojections = ['lda']", "unknown projection 'lda'; known: tsne"),
+        ("[mine]\npath_sets = []", "mine.path_sets: needs at least one name"),
+        ("[mine]\npath_sets = ['paper']", "'balanced' is not among mine.path_sets: paper"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_their_place(tmp_path, addition, message):
     text = addition + LEAST if addition.startswith("plugins") else LEAST + addition
     with pytest.raises(ProjectError, match=re.escape(message)):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("", "seed = -1", "mine.toml: seed: must lie between 0 and 4294967295, got -1"),
+        ("resize = 32", "resize = 0", "preprocess: resize must be at least 1"),
+        ("resize = 32", "resize = 32\ncrop = 33", "crop between 1 and resize"),
+        ("resize = 32", "resize = 32\ncrop = 0", "crop between 1 and resize"),
+        ("small_vgg", "", "model.builder: unknown builder ''; known: vgg16_cifar"),
+        ("small_vgg", ":", "model.builder: ':' needs a module"),
+        ('"small_vgg"', '"small_vgg"\nclasses = 1', "model.classes: must be at least 2"),
+        ("digits", "digit", "dataset.source: unknown data source 'digit'; known: digits"),
+        ('"digits"', '"digits"\nsplits = ["../x"]', "dataset.splits: '../x' is no name"),
+    ],
+)  # fmt: skip
+def test_values_that_would_fail_late_are_refused_at_once(tmp_path, before, after, message):
+    with pytest.raises(ProjectError, match=re.escape(message)):
+        load(tmp_path, LEAST.replace(before, after, 1) if before else after + LEAST)
+
+
+def test_the_built_in_names_are_those_of_the_registries():
+    from pipelines import checks, digits, tables  # noqa: F401 - register their loaders
+    from pipelines.loaders import LOADERS
+    from pipelines.projections import PROJECTIONS
+    from vatun.builders import BUILDERS
+
+    assert set(checks.BUILT_IN_LOADERS) <= set(LOADERS)
+    assert set(checks.BUILT_IN_BUILDERS) <= set(BUILDERS)
+    assert set(checks.BUILT_IN_PROJECTIONS) <= set(PROJECTIONS)
+
+
+def test_a_bad_plugin_or_a_folder_is_the_fault_of_one_project(tmp_path, monkeypatch):
+    (tmp_path / "bad_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ProjectError, match="'bad_plugin': ZeroDivisionError"):
+        load(tmp_path, "plugins = ['bad_plugin']" + LEAST)
+    (tmp_path / "x.toml").mkdir()
+    with pytest.raises(ProjectError, match=r"x\.toml: cannot be read: Is a directory"):
+        Project.load(tmp_path / "x.toml")
 
 
 def test_missing_sections_and_files_are_named(tmp_path):
@@ -93,7 +145,8 @@ def test_paths_start_at_the_file_and_take_variables(tmp_path, monkeypatch):
     with pytest.raises(ProjectError, match="VATUN_TEST_NONE is not set"):
         load(folder, LEAST.replace('"digits"', '"parquet"\npath = "${VATUN_TEST_NONE}"'))
     # Elsewhere a variable is only text.
-    assert load(folder, LEAST.replace("small_vgg", "${HOME}")).model.builder == "${HOME}"
+    text = LEAST.replace("small_vgg", "x:${HOME}")
+    assert load(folder, text).model.builder == "x:${HOME}"
 
 
 def test_a_plugin_may_register_a_perturbation_before_it_is_named(tmp_path, monkeypatch):
