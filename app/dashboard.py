@@ -15,19 +15,21 @@ from app.components import keys as keys_module
 from app.components.bars import HeaderBar, PhoneTabs
 from app.components.keys import Keys
 from app.components.selection_bar import SelectionBar
+from app.layer_names import short_names
 from app.runtime import Runtime, open_runtime
 from app.search import search
 from app.state import SessionState
-from app.stores import choose_store, list_stores
+from app.stores import choose_store, list_stores, missing_words, words_of
 from app.views.about import AboutPage
 from app.views.map_view import MapView
 from app.views.network import NetworkView
 from app.views.simulation import SimulationView
 from app.views.testing import TestingView
-from feature_store import StoreError
+from feature_store import QueryError, StoreCorruptError, StoreError, TableMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -83,10 +85,20 @@ def create_page(arguments: Sequence[str] = ()) -> Page:
         runtime = open_runtime(stores[name])
         dashboard = Dashboard(runtime, stores=list(stores), name=name, query=query)
     except (StoreError, OSError) as error:
-        return _problem_page(
-            f"The store {name} cannot be shown", str(error), command="", dark=dark
-        )
+        headline, detail, command = _what_helps(error, name, stores[name])
+        return _problem_page(headline, detail, command=command, dark=dark)
     return dashboard.page
+
+
+def _what_helps(error: Exception, name: str, folder: Path) -> tuple[str, str, str]:
+    """Say why a store is not shown, and what to run; no path of the server is in it."""
+    if isinstance(error, TableMissingError):
+        return f"The store {name} is not complete", missing_words(error), error.command
+    headline = f"The store {name} cannot be read"
+    detail = words_of(error, folder)
+    if not isinstance(error, (StoreCorruptError, QueryError)):
+        return headline, detail, ""
+    return headline, detail, f"vatun verify {name if folder.is_absolute() else folder}"
 
 
 def _query() -> dict[str, str]:
@@ -155,6 +167,9 @@ class Dashboard:
         self._name = name
         self.state = self._start_state(query)
         self._layers = {row.layer_name: (row.layer_index, row.filters) for row in runtime.layers}
+        # The search takes the names that the page shows, and the module paths they stand for.
+        shown = dict(zip(short_names(runtime.layers), self._layers.values(), strict=True))
+        self._searched = shown | self._layers
         self._keys = Keys(
             self._on_key, self._on_address, width=0, height=0, margin=0, css_classes=["keys"]
         )
@@ -251,7 +266,7 @@ class Dashboard:
     def _header_data(self) -> dict[str, Any]:
         state = self.state
         table = self.runtime.images
-        first_layer = next(iter(self._layers), "conv1")
+        first_layer = next(iter(self._searched), "conv1")
         biggest = f"{int(table.ids[-1]):,}" if len(table.ids) else "0"
         names = self.runtime.class_names
         examples = [
@@ -356,7 +371,7 @@ class Dashboard:
             text,
             images=runtime.images,
             class_names=runtime.class_names,
-            layers=self._layers,
+            layers=self._searched,
             universe=state.universe,
         )
         if found.reason:

@@ -79,9 +79,16 @@ class Runtime:
     ----------
     store : Store
         An open reader; the runtime keeps it open.
+
+    Raises
+    ------
+    TableMissingError
+        When the network has not been run over the images, naming the command.
     """
 
     def __init__(self, store: Store) -> None:
+        for table in ("images", "classes", "predictions", "layers"):
+            store.entry(table)
         self.store = store
         self.name: str = store.name
         self.class_names: tuple[str, ...] = tuple(store.class_names)
@@ -225,7 +232,12 @@ def open_runtime(path: Path) -> Runtime:
     with _opening:
         known = _runtimes.get(resolved)
         if known is None or known.store.newer_generation() is not None:
-            known = _runtimes[resolved] = Runtime(Store.open(resolved))
+            store = Store.open(resolved)
+            try:
+                known = _runtimes[resolved] = Runtime(store)
+            except BaseException:
+                store.close()
+                raise
         return known
 
 

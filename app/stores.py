@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from feature_store import TableMissingError
+
 STORES_FOLDER = Path("stores")
 """Where stores are looked for when none is named."""
 
@@ -63,3 +65,17 @@ def choose_store(stores: Mapping[str, Path], asked: str | None) -> str | None:
     if asked:
         return asked if asked in stores else None
     return next(iter(stores), None)
+
+
+def missing_words(error: TableMissingError) -> str:
+    """Say which stage has not been run; the error's own words name a folder of the server."""
+    stage = error.command.removeprefix("doit ").partition(":")[0]
+    if not stage:
+        return "It was not computed yet."
+    return f"The stage {stage} has not been run on this store yet."
+
+
+def words_of(error: Exception, folder: Path) -> str:
+    """Return an error's words with the store's folder cut down to its name."""
+    root = folder.resolve()
+    return str(error).replace(f"{root}/", "").replace(str(root), root.name)

@@ -56,7 +56,8 @@ class Choice(JSComponent):
 
     def _handle_msg(self, msg: Any) -> None:
         chosen = msg.get("value") if isinstance(msg, dict) else None
-        if isinstance(chosen, str) and chosen in {option["value"] for option in self.choice_options}:
+        # Compared, not hashed: it may be a list.
+        if any(chosen == option["value"] for option in self.choice_options):
             self.choice_value = chosen
 
 

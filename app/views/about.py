@@ -26,10 +26,11 @@ _CSS = (
     "th{text-align:left;font-weight:500;color:var(--vt-ink-2);font-size:12px;"
     "padding:4px 8px 4px 0;"
     "border-bottom:1px solid var(--vt-line-strong);white-space:nowrap}"
-    "td{overflow-wrap:anywhere;padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);"
+    "td{overflow-wrap:break-word;padding:4px 8px 4px 0;border-bottom:1px solid var(--vt-line);"
     "vertical-align:top}"
     "tr:last-child td{border-bottom:0}.r{text-align:right}.k{color:var(--vt-ink-2);"
     "white-space:nowrap;width:1%;padding-right:16px}"
+    "td.s{white-space:nowrap}td.t{min-width:9em}.k+td,td.h{overflow-wrap:anywhere}"
     ".mono{font-family:var(--vt-mono);font-size:12px;overflow-wrap:anywhere}"
     ".big{font-size:20px;font-weight:600}.stats{display:flex;gap:28px;flex-wrap:wrap;"
     "margin-top:8px}.stats div span{display:block;color:var(--vt-ink-2);font-size:12px}"
@@ -37,6 +38,10 @@ _CSS = (
     "margin-top:8px}code{font:12px var(--vt-mono);background:var(--vt-well);padding:1px 5px;"
     "border-radius:3px}"
 )
+
+_CONTROL = "control without the planted bias"
+_SHORT = 16
+"""Characters up to which a cell stays on one line."""
 
 _FIGURES = (
     ("Accuracy", "Share of labelled images whose predicted class is the true one."),
@@ -127,7 +132,7 @@ def about_html(description: Mapping[str, Any], layers: Sequence[Sequence[str]]) 
     info = dict(description.get("info", {}))
     sections = [
         _head(description),
-        _accuracy(description),
+        _accuracy(description, info),
         _pairs("Data", _data(info)),
         _pairs("Network", _network(info, description)),
         _provenance(info),
@@ -165,17 +170,22 @@ def _head(description: Mapping[str, Any]) -> str:
     )
 
 
-def _accuracy(description: Mapping[str, Any]) -> str:
+def _accuracy(description: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    control = _section(_section(_section(info, "train"), "control"), "accuracy_by_split")
+    heads: tuple[str, ...] = ("split", "images", "labelled", "correct")
+    if control:
+        heads += (_CONTROL,)
     rows = [
         (
             split,
             f"{values['n']:,}",
             f"{values['n_labelled']:,}",
             "–" if values["accuracy"] is None else f"{100 * values['accuracy']:.2f} %",
+            *([_share(control.get(split))] if control else []),
         )
         for split, values in dict(description.get("accuracy", {})).items()
     ]
-    return _table("Accuracy by split", ("split", "images", "labelled", "correct"), rows, right=3)
+    return _table("Accuracy by split", heads, rows, right=len(heads) - 1)
 
 
 def _data(info: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -215,10 +225,15 @@ def _network(info: Mapping[str, Any], description: Mapping[str, Any]) -> list[tu
 
 def _provenance(info: Mapping[str, Any]) -> str:
     rows = []
+    last = ""
     for stage, entry in dict(info.get("provenance", {})).items():
         if not isinstance(entry, dict):
             continue
-        versions = ", ".join(f"{k} {v}" for k, v in dict(entry.get("versions", {})).items())
+        versions = ", ".join(f"{k} {v}" for k, v in _section(entry, "versions").items())
+        if versions == last:
+            versions = "the same"
+        else:
+            last = versions
         settings = ", ".join(_flat(dict(entry.get("settings", {}))))
         seconds = entry.get("seconds")
         rows.append((
@@ -275,7 +290,8 @@ def _table(
         return ""
 
     def cell(tag: str, column: int, text: str) -> str:
-        kind = ' class="r"' if right and column >= len(heads) - right else ""
+        is_number = bool(right) and column >= len(heads) - right
+        kind = ' class="r"' if is_number else f' class="{_kind(text)}"'
         return f"<{tag}{kind}>{safe.label(text, limit=900)}</{tag}>"
 
     head = "".join(cell("th", column, text) for column, text in enumerate(heads))
@@ -290,13 +306,46 @@ def _table(
     )
 
 
+def _kind(text: str) -> str:
+    """Return the class of a cell: short words and numbers stay on one line, hashes break."""
+    if len(text) <= _SHORT:
+        return "s"
+    return "t" if " " in text else "h"
+
+
+def _section(info: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = info.get(name)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _share(value: object) -> str:
+    return f"{100 * value:.2f} %" if isinstance(value, (int, float)) else "–"
+
+
+def _swept(entry: object) -> str:
+    """Say a list entry; a grid as its ends and its number of points."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    grid = entry.get("grid")
+    if not isinstance(grid, list) or not grid:
+        return ", ".join(_flat(entry))
+    return f"{entry.get('name', '')}: {_end(grid[0])} to {_end(grid[-1])}, {len(grid)} points"
+
+
+def _end(value: object) -> str:
+    return f"{value:.3g}".replace("-", "−") if isinstance(value, (int, float)) else str(value)
+
+
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[str]:
     """Yield nested settings as ``section.name = value``, without those left empty."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
         elif value not in (None, "", [], {}):
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            shown = value
+            if isinstance(value, list):
+                nested = any(isinstance(item, dict) for item in value)
+                shown = ("; " if nested else ", ").join(map(_swept, value))
             yield f"{before}{name} = {shown}"
 
 

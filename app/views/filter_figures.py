@@ -47,7 +47,7 @@ def marks(layers: Sequence[LayerRow]) -> list[dict[str, Any]]:
     ]
 
 
-def line(filters: int, layers: int, focus: int | None, *, has_shades: bool) -> str:
+def line(filters: int, layers: int, focus: int | None, *, shades: str) -> str:
     """Return the HTML of the line above the filters.
 
     Parameters
@@ -56,8 +56,8 @@ def line(filters: int, layers: int, focus: int | None, *, has_shades: bool) -> s
         How many there are.
     focus : int or None
         Image whose activations and path are drawn.
-    has_shades : bool
-        Whether its activations are known.
+    shades : str
+        ``"shown"``, ``"reading"`` while its activations are not here yet, else empty.
 
     Returns
     -------
@@ -67,8 +67,10 @@ def line(filters: int, layers: int, focus: int | None, *, has_shades: bool) -> s
     text = f"of {layers} layers"
     if focus is None:
         text += " · pick an image to see its activations and path"
-    elif has_shades:
+    elif shades == "shown":
         text += f" · shade = activation for image {focus:,}"
+    elif shades == "reading":
+        text += f" · reading the activations for image {focus:,} …"
     key = _KEY if focus is not None else ""
     return (
         f'<div class="l"><span class="w"><b>{filters:,} filters</b> '

@@ -18,7 +18,7 @@ from app.layer_names import short_names
 from app.shell import view_frame
 from app.views import filter_figures, pattern_figures
 from app.worker import WorkerError
-from feature_store import StoreError, TableMissingError, queries
+from feature_store import StoreError, queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,6 +203,7 @@ class NetworkView(pn.viewable.Viewer):
             "by layer and filter, Enter chooses a filter",
         )
         if focus != self._shaded:
+            self._draw_line(focus, "reading" if focus is not None else "")
             pn.state.execute(partial(self._shade, focus))
 
     async def _shade(self, focus: int | None) -> None:
@@ -237,10 +238,13 @@ class NetworkView(pn.viewable.Viewer):
 
     def _draw_shades(self, focus: int | None, shades: bytes) -> None:
         self._shaded = focus
-        self._line.object = filter_figures.line(
-            self._total, len(self._layers), focus, has_shades=bool(shades)
-        )
+        self._draw_line(focus, "shown" if shades else "")
         self._units.unit_shades = shades
+
+    def _draw_line(self, focus: int | None, shades: str) -> None:
+        self._line.object = filter_figures.line(
+            self._total, len(self._layers), focus, shades=shades
+        )
 
     def _pick(self, layer: int, filter_index: int, add: bool) -> None:
         """Choose a filter; once more gives it up, with Shift it joins the others."""
@@ -339,10 +343,8 @@ class NetworkView(pn.viewable.Viewer):
         self._asked = self._state.focus
         try:
             found, items = await asyncio.to_thread(work)
-        except TableMissingError as error:
-            draw = partial(self._fail, "No patterns have been mined yet", str(error))
         except StoreError as error:
-            draw = partial(self._fail, "The patterns cannot be read", str(error))
+            draw = partial(self._fail, pattern_figures.failure(error, self._runtime.store))
         else:
             draw = partial(self._draw, found, items, order)
 
@@ -380,7 +382,11 @@ class NetworkView(pn.viewable.Viewer):
             shown = list(found)
             if opened is not None and all(card.pattern_id != opened for card in shown):
                 # What is open does not vanish because the question changed.
-                shown.insert(0, queries.pattern_card(store, path_set, opened, selection=ids))
+                kept = queries.pattern_card(store, path_set, opened, selection=ids)
+                if not kept.n_selected:
+                    # None of its members is selected: its figures are those of all images.
+                    kept = queries.pattern_card(store, path_set, opened)
+                shown.insert(0, kept)
             items = [
                 pattern_figures.card(
                     pattern,
@@ -417,12 +423,8 @@ class NetworkView(pn.viewable.Viewer):
             },
         )
 
-    def _fail(self, headline: str, words: str) -> None:
-        self._cards.param.update(
-            card_items=[],
-            card_total=0,
-            card_head={"headline": headline, "words": safe.plain(words, limit=400)},
-        )
+    def _fail(self, head: dict[str, str]) -> None:
+        self._cards.param.update(card_items=[], card_total=0, card_head=head)
 
     def _receive(self, message: Mapping[str, Any]) -> None:
         """Act on what the browser sent; nothing in it is trusted."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from app import safe, theme
 from app.layer_names import filter_name
+from app.stores import missing_words, words_of
+from feature_store import TableMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from app.runtime import Runtime
     from app.state import Selection
+    from feature_store import Store, StoreError
     from feature_store.patterns.cards import PatternCard, Recommendation
 
 MINUS = "\u2212"
@@ -248,6 +251,17 @@ def header(
     if not len(found):
         result |= _nothing(kind, n_selected)
     return result
+
+
+def failure(error: StoreError, store: Store) -> dict[str, str]:
+    """Return the head of a list that could not be read: what is wrong, and what to run."""
+    if isinstance(error, TableMissingError):
+        headline, words = "No patterns have been mined yet", missing_words(error)
+        command = error.command
+    else:
+        headline, words = "The patterns cannot be read", words_of(error, store.path)
+        command = f"vatun verify {store.name}"
+    return {"headline": headline, "words": safe.plain(words, limit=400), "command": command}
 
 
 def _nothing(kind: str, n_selected: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from app.components.controls import Choice
 from app.components.curves import SimulationCurves
 from app.inference import PERTURBATION_SPECS, Change, VatunError
 from app.state import MEASURES
-from app.views.simulation_curves import draw_data
+from app.views.simulation_curves import HOLDS_ABOVE, draw_data
 from feature_store import queries
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from feature_store.queries import SimulationRows
 
 _MEASURE_NAMES = {"mean_score": "Mean score", "accuracy": "Accuracy"}
+
+_BESIDE = (
+    f"Beside each class: the change at which it falls below {HOLDS_ABOVE:g}; "
+    f"\u201c< {HOLDS_ABOVE:g}\u201d is below it even unchanged."
+)
 
 _N_CSS = (
     ":host{min-width:0!important;overflow:hidden;font:400 12px/1.3 var(--vt-font);"
@@ -113,7 +118,7 @@ class SimulationView(pn.viewable.Viewer):
         )
         measures.link(state, choice_value="simulation_measure", bidirectional=True)
         said = pn.pane.HTML(
-            f"<span>{safe.label(self._extent(), limit=200)}</span>",
+            f'<span title="{_BESIDE}">{safe.label(self._extent(), limit=200)}</span>',
             stylesheets=[_N_CSS],
             margin=0,
             align="center",
@@ -147,6 +152,7 @@ class SimulationView(pn.viewable.Viewer):
             per = f", {each:,} per class" if isinstance(each, int) and n < total else ""
             parts.append(f"{n:,} of {total:,} {split} images{per}")
         parts.append("95 % band")
+        parts.append(f"beside each name: where it falls below {HOLDS_ABOVE:g}")
         return " · ".join(parts)
 
     def _table(self, perturbation: str) -> SimulationRows:

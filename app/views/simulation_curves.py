@@ -145,7 +145,7 @@ def _notes(
         start = int(np.argmin(np.abs(np.asarray(xs) - identity)))
         return {
             "note": f"{values[start]:.2f} unchanged",
-            "short": f"{values[start]:.2f}",
+            "short": f"< {HOLDS_ABOVE:g}",
         }
     text = magnitude_text(perturbation, fall.magnitude)
     return {"note": f"< {HOLDS_ABOVE:g} at {text}", "short": text}

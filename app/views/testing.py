@@ -21,6 +21,7 @@ from app.inference import (
 )
 from app.layer_names import short_names
 from app.shell import view_frame
+from app.stores import words_of
 from app.views import testing_figures
 from feature_store import StoreError, queries
 
@@ -227,7 +228,8 @@ class TestingView(pn.viewable.Viewer):
 
     def _fail(self, error: Exception) -> None:
         self._result = None
-        notice = {"stage": "empty", "detail": safe.plain(error, limit=400), "is_error": True}
+        words = words_of(error, self._runtime.store.path)
+        notice = {"stage": "empty", "detail": safe.plain(words, limit=400), "is_error": True}
         if isinstance(error, BusyError):
             notice |= {"headline": "The network is busy", "cure": "Try again", "is_error": False}
         elif isinstance(error, DeadlineError):
