@@ -97,27 +97,26 @@ def test_a_damaged_shard_is_the_only_one_that_is_computed_again(workshop, projec
 
 
 def test_ctrl_c_says_one_line_and_keeps_what_is_finished(workshop, tmp_path):
-    project = workshop.make(tmp_path, changes=SEVERAL, count=300)
+    project = workshop.make(tmp_path, changes=SEVERAL, count=1100)
     store = Project.load(project).store
     workshop.build(project, "ingest")
     process = workshop.start(project, "capture")
+    # The first of five shards: most of the work is still to be done when the signal comes.
     wait_for_shard(process, store, known={})
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     kept = finished(store)
-    if process.returncode == 0:
-        pytest.skip("it had ended before the signal came")
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
     assert last == "capture: interrupted; what is finished is kept, run it again to go on"
-    assert len(kept) == 1
+    assert 1 <= len(kept) < 5
     resumed = workshop.run(project, "capture")
     assert resumed.returncode == 0, resumed.stderr
-    assert "capture: 44 images" in resumed.stderr
+    assert f"capture: {1100 - 256 * len(kept):,} images" in resumed.stderr
     with Store.open(store) as opened:
         rows = opened.arrow("select count(*) as n, count(distinct image_id) as d from predictions")
-        assert rows.to_pylist() == [{"n": 300, "d": 300}]
+        assert rows.to_pylist() == [{"n": 1100, "d": 1100}]
 
 
 @pytest.mark.accept
