@@ -239,7 +239,7 @@ class MapView(pn.viewable.Viewer):
                 toolbar=None,
                 show_frame=False,
                 default_tools=["pan", "wheel_zoom", "reset"],
-                active_tools=["wheel_zoom", "lasso_select"],
+                active_tools=["wheel_zoom"],
                 shared_axes=False,
             ),
         )
