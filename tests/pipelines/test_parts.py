@@ -1,5 +1,7 @@
 """Parts of the stages that are functions of arrays."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -286,3 +288,10 @@ def test_shards_of_other_inputs_are_not_taken(tmp_path):
     shards.publish("one", {"rows": pa.table({"x": [1]})})
     assert shards.done("one")
     assert not shards.done("two")
+
+
+def test_odd_files_are_described_and_told_apart(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    before = describe_files(tmp_path)
+    (tmp_path / "dangling.png").symlink_to("none")
+    assert describe_files(tmp_path) != before

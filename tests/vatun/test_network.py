@@ -149,3 +149,8 @@ def test_what_an_import_costs(modules, banned):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_whatever_a_network_raises_in_the_dry_run_names_it(make_network):
+    with pytest.raises(NetworkError, match="vit_b_16 cannot take a 32 x 32 image: Wrong image"):
+        make_network("torchvision:vit_b_16")
