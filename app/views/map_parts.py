@@ -1,4 +1,4 @@
-"""Style sheets of the map's parts, and the card that says what a point is."""
+"""Tools and style sheets of the map's parts, and the card that says what a point is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from app import safe
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
+
+TOOLS = (
+    ("lasso", "Lasso: draw round points (Shift adds, Alt takes away)"),
+    ("box", "Box: drag over points (Shift adds, Alt takes away)"),
+    ("pan", "Pan"),
+    ("home", "Show all"),
+)
+"""Tools of the map: name, which is also that of the icon, and what it does."""
 
 BOX_CSS = (
     ":host{position:relative;min-height:0!important;background:var(--vt-plot);"

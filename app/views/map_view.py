@@ -39,13 +39,6 @@ _COLOUR_NAMES = {
     "confidence": "Confidence",
 }
 
-_TOOLS = (
-    ("lasso", "Lasso: draw round points (Shift adds, Alt takes away)", "lasso"),
-    ("box", "Box: drag over points (Shift adds, Alt takes away)", "box"),
-    ("pan", "Pan", "pan"),
-    ("home", "Show all", "home"),
-)
-
 _DRAGS = {"lasso": LassoSelectTool, "box": BoxSelectTool, "pan": PanTool}
 
 
@@ -118,9 +111,9 @@ class MapView(pn.viewable.Viewer):
         self._tools = ActionButtons(
             self._use_tool,
             action_items=[
-                {"id": name, "label": label, "icon": icon}
+                {"id": name, "label": label, "icon": name}
                 | ({} if name == "home" else {"pressed": name == "lasso"})
-                for name, label, icon in _TOOLS
+                for name, label in map_parts.TOOLS
             ],
             action_column=True,
             action_toolbar="map",
