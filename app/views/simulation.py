@@ -152,7 +152,6 @@ class SimulationView(pn.viewable.Viewer):
             per = f", {each:,} per class" if isinstance(each, int) and n < total else ""
             parts.append(f"{n:,} of {total:,} {split} images{per}")
         parts.append("95 % band")
-        parts.append(f"beside each name: where it falls below {HOLDS_ABOVE:g}")
         return " · ".join(parts)
 
     def _table(self, perturbation: str) -> SimulationRows:
