@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,12 @@ class Workshop:
         options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         if wait:
             return subprocess.run(command, timeout=300, check=False, **options)
-        return subprocess.Popen(command, **options)
+
+        def heed_interrupts():
+            # A shell's background job ignores Ctrl-C, and what it starts would inherit that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        return subprocess.Popen(command, preexec_fn=heed_interrupts, **options)
 
 
 @pytest.fixture(scope="session")

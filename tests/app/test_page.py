@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_store_is_named(tmp_path, content):
     if content is not None:
         (folder / "CURRENT").write_text(content)
     said = said_by(create_page([str(folder)]))
-    assert "The store broken cannot be shown" in said
+    assert "The store broken cannot be read" in said
     assert "Traceback" not in said
 
 

@@ -110,6 +110,9 @@ def test_filters_and_patterns_are_linked(page):
     page.wait_for_selector(".strip .th", state="detached")
 
     total = selected_count(page)
+    # Without the filter, the list is another one: a card of the old list cannot be opened.
+    wait_for(lambda: "Patterns of image" in text_of(page, ".bar h3"), what="the image's list")
+    settle(page)
     page.wait_for_selector(".pc")
     page.locator(".pc").first.click()
     page.wait_for_selector(".pc.on")
