@@ -115,6 +115,8 @@ def run(run: Run) -> dict[str, str]:
         generation.info["capture"] = {
             **_facts(network, project, accuracy),
             "float32_layers": wide,
+            # The app imports them too, to change images as the sweeps do.
+            "plugins": list(project.plugins),
             "seconds": round(seconds, 3),
             "images_per_second": round(done / seconds, 2) if done and seconds > 0 else None,
         }

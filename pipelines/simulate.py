@@ -20,7 +20,7 @@ from pipelines.responses import Responses
 from pipelines.runner import Run, main
 from vatun.attack import fgsm, fgsm_gradient
 from vatun.network import Network, load_network
-from vatun.perturb import perturb
+from vatun.perturb import PERTURBATIONS, perturb
 from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pipelines.project import Project, Sweep
 
 IDENTITY = "identity"
+
+GIVEN = {"seeds": "image_id", "fill": "pixel_mean", "rotation_fill": "black"}
+"""What a sweep gives to the perturbations that need it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,7 @@ def run(run: Run) -> None:
             "seed": project.seed,
             "perturbations": [_described(sweep) for sweep in sweeps],
             "harmless": dict(project.simulate.harmless),
+            "plugins": list(project.plugins),
             **seconds,
         }
     run.scratch.append(shards)
@@ -286,7 +290,10 @@ def _announce(evaluations: int, rate: float, network: Network, project: Project)
 
 
 def _described(sweep: Sweep) -> dict[str, Any]:
-    return {**asdict(find_spec(sweep.name)), "grid": list(sweep.grid)}
+    """Return what a change must repeat to equal the sweep."""
+    needs = PERTURBATIONS[sweep.name].needs if sweep.name in PERTURBATIONS else ()
+    given = {need: GIVEN[need] for need in needs}
+    return {**asdict(find_spec(sweep.name)), "grid": list(sweep.grid), **given}
 
 
 if __name__ == "__main__":

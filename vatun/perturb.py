@@ -19,7 +19,17 @@ from torch.nn import functional
 
 from vatun.attack import fgsm, fgsm_gradient
 from vatun.errors import SpecError, UnknownNameError
-from vatun.specs import ATTACKS, Box, Change, PerturbationSpec, find_spec, register_spec
+from vatun.specs import (
+    ATTACKS,
+    REGION_FILLS,
+    ROTATION_FILLS,
+    Box,
+    Change,
+    PerturbationSpec,
+    check_fill,
+    find_spec,
+    register_spec,
+)
 
 if TYPE_CHECKING:
     from vatun.network import Network
@@ -27,7 +37,8 @@ if TYPE_CHECKING:
 Apply = Callable[..., Tensor]
 
 _GREY = (0.2989, 0.587, 0.114)
-_NEEDS = frozenset({"seeds", "fill"})
+_NEEDS = ("seeds", "fill", "rotation_fill")
+_PADDING = dict(zip(ROTATION_FILLS, ("zeros", "border", "reflection"), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +50,9 @@ class Perturbation:
     spec : PerturbationSpec
         Its name, unit, limits and grid.
     apply : callable
-        ``(images, magnitude) -> images``, with ``seeds`` or ``fill`` by keyword if it needs them.
+        ``(images, magnitude) -> images``, with what it needs by keyword.
     needs : tuple of str
-        Which of ``seeds`` and ``fill`` it takes.
+        Which of ``seeds``, ``fill`` and ``rotation_fill`` it takes.
     """
 
     spec: PerturbationSpec
@@ -69,7 +80,8 @@ def perturbation(
     spec : PerturbationSpec or None
         Of a new perturbation, named like the function; None for one that ``vatun.specs`` names.
     needs : sequence of str
-        ``"seeds"`` (one int an image) and ``"fill"`` (three floats), taken by keyword.
+        ``"seeds"`` (one int an image), ``"fill"`` (three floats) and ``"rotation_fill"`` (one of
+        ``vatun.specs.ROTATION_FILLS``), taken by keyword.
 
     Returns
     -------
@@ -91,10 +103,9 @@ def perturbation(
 
     def register(function: Apply) -> Apply:
         name = function.__name__
-        if name in _perturbations or not _NEEDS.issuperset(needs):
-            msg = (
-                f"perturbation {name!r} is registered already, or needs other than seeds and fill"
-            )
+        if name in _perturbations or not set(_NEEDS).issuperset(needs):
+            known = ", ".join(_NEEDS)
+            msg = f"perturbation {name!r} is registered already, or needs other than {known}"
             raise SpecError(msg)
         if spec is not None:
             if spec.name != name:
@@ -135,6 +146,7 @@ def perturb(
     *,
     seeds: Sequence[int] | None = None,
     fill: Sequence[float] | None = None,
+    rotation_fill: str = "black",
 ) -> Tensor:
     """Apply one perturbation.
 
@@ -150,6 +162,8 @@ def perturb(
         One an image, such as its id: noise depends on it and not on the rest of the batch.
     fill : sequence of three floats, optional
         Colour of removed regions in [0, 1]: the mean pixel of the data set.
+    rotation_fill : str
+        One of ``vatun.specs.ROTATION_FILLS``: what a rotation turns into the corners.
 
     Returns
     -------
@@ -158,7 +172,7 @@ def perturb(
     Raises
     ------
     MagnitudeError
-        When the magnitude is not a finite number within the limits.
+        When the magnitude is not a finite number within the limits, or the fill is unknown.
     SpecError
         When seeds or fill are needed and missing.
     """
@@ -166,7 +180,7 @@ def perturb(
     value = chosen.spec.check(magnitude)
     if value == chosen.spec.identity:
         return images
-    given: dict[str, Any] = {"seeds": seeds, "fill": fill}
+    given: dict[str, Any] = {"seeds": seeds, "fill": fill, "rotation_fill": rotation_fill}
     missing = [need for need in chosen.needs if given[need] is None]
     if missing:
         msg = f"{name} needs {' and '.join(missing)}"
@@ -193,7 +207,7 @@ def apply_change(
     images : Tensor of shape (n, 3, height, width), float32 in [0, 1]
         Left as they are.
     change : Change
-        Magnitudes and boxes; the identity returns ``images`` themselves.
+        Magnitudes, boxes and fills; the identity returns ``images`` themselves.
     seeds, fill
         As for ``perturb``.
     network, labels
@@ -209,13 +223,17 @@ def apply_change(
         When something that the change needs is missing.
     """
     if change.boxes:
-        if fill is None:
-            msg = "a removed region needs fill"
-            raise SpecError(msg)
-        images = remove_boxes(images, change.boxes, fill=fill)
+        images = remove_boxes(images, change.boxes, fill=fill, how=change.region_fill)
     for name, magnitude in change:
         if name not in ATTACKS:
-            images = perturb(images, name, magnitude, seeds=seeds, fill=fill)
+            images = perturb(
+                images,
+                name,
+                magnitude,
+                seeds=seeds,
+                fill=fill,
+                rotation_fill=change.rotation_fill,
+            )
             continue
         if network is None or labels is None:
             msg = f"{name} needs a network and labels"
@@ -224,27 +242,45 @@ def apply_change(
     return images
 
 
-def remove_boxes(images: Tensor, boxes: Sequence[Box], *, fill: Sequence[float]) -> Tensor:
-    """Fill rectangles with one colour; an edge falls on the nearest pixel border.
+def remove_boxes(
+    images: Tensor,
+    boxes: Sequence[Box],
+    *,
+    fill: Sequence[float] | None = None,
+    how: str = "mean",
+) -> Tensor:
+    """Hide rectangles; an edge falls on the nearest pixel border.
 
     Parameters
     ----------
     images : Tensor of shape (n, 3, height, width), float32 in [0, 1]
+        Left as they are.
     boxes : sequence of Box
         Shares of width and height; each covers at least one pixel.
-    fill : sequence of three floats
-        Colour in [0, 1].
+    fill : sequence of three floats, optional
+        Colour in [0, 1] for ``how="mean"``.
+    how : str
+        One of ``vatun.specs.REGION_FILLS``. ``"blur"`` shows the image under the strongest blur of
+        the perturbation of that name.
 
     Returns
     -------
     Tensor of shape (n, 3, height, width), float32 in [0, 1]
+
+    Raises
+    ------
+    MagnitudeError
+        When ``how`` is unknown.
+    SpecError
+        When ``fill`` is needed and missing.
     """
+    shown = _shown(images, check_fill(how, REGION_FILLS), fill)
     height, width = images.shape[-2:]
     result = images.clone()
     for box in boxes:
         left, right = _pixels(box.left, box.right, width)
         top, bottom = _pixels(box.top, box.bottom, height)
-        result[..., top:bottom, left:right] = _colour(fill, images)
+        result[..., top:bottom, left:right] = shown[..., top:bottom, left:right]
     return result
 
 
@@ -273,9 +309,17 @@ def vertical_flip(images: Tensor, magnitude: float) -> Tensor:
     return images.flip(-2)
 
 
-@perturbation()
-def rotation(images: Tensor, magnitude: float) -> Tensor:
-    """Turn counter-clockwise by degrees about the centre, bilinear, black outside."""
+@perturbation(needs=("rotation_fill",))
+def rotation(images: Tensor, magnitude: float, *, rotation_fill: str = "black") -> Tensor:
+    """Turn counter-clockwise by degrees about the centre, bilinear; the fill is what is outside.
+
+    Right angles move whole pixels where the image keeps its shape, whatever the fill.
+
+    Returns
+    -------
+    Tensor of shape (n, 3, height, width), float32 in [0, 1]
+    """
+    padding = _PADDING[check_fill(rotation_fill, ROTATION_FILLS)]
     quarters = {90.0: 1, 180.0: 2, -180.0: 2, -90.0: 3}
     is_square = images.shape[-1] == images.shape[-2]
     if abs(magnitude) == 180 or (is_square and magnitude in quarters):
@@ -291,7 +335,7 @@ def rotation(images: Tensor, magnitude: float) -> Tensor:
         images,
         grid.expand(len(images), -1, -1, -1),
         mode="bilinear",
-        padding_mode="zeros",
+        padding_mode=padding,
         align_corners=False,
     )
 
@@ -401,6 +445,17 @@ def _blend(images: Tensor, other: Tensor, ratio: float) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     red, green, blue = images.unbind(dim=-3)
     return (_GREY[0] * red + _GREY[1] * green + _GREY[2] * blue).unsqueeze(-3)
+
+
+def _shown(images: Tensor, how: str, fill: Sequence[float] | None) -> Tensor:
+    """Return what removed boxes show, in the shape of the images."""
+    if how == "blur":
+        return blur(images, find_spec("blur").high)
+    colour = fill if how == "mean" else (0.0, 0.0, 0.0)
+    if colour is None:
+        msg = "a removed region needs fill"
+        raise SpecError(msg)
+    return _colour(colour, images).expand_as(images)
 
 
 def _colour(fill: Sequence[float], images: Tensor) -> Tensor:

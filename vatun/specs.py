@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +238,12 @@ PERTURBATION_SPECS: Mapping[str, PerturbationSpec] = MappingProxyType(_specs)
 ATTACKS = frozenset({"fgsm"})
 """Perturbations that need a gradient of the network."""
 
+REGION_FILLS = ("mean", "black", "blur")
+"""What a removed box shows: the data set's mean, black, or the image blurred the most."""
+
+ROTATION_FILLS = ("black", "edge", "mirror")
+"""What a rotation turns into the corners: black, the edge pixels, or the image mirrored."""
+
 
 def register_spec(spec: PerturbationSpec) -> None:
     """Add a perturbation of a plugin; it is applied before the attacks.
@@ -275,6 +281,24 @@ def find_spec(name: str) -> PerturbationSpec:
         raise UnknownNameError(msg) from None
 
 
+def check_fill(fill: object, known: tuple[str, ...]) -> str:
+    """Return ``fill`` when it is one of ``known``.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    MagnitudeError
+        Naming the known fills.
+    """
+    if isinstance(fill, str) and fill in known:
+        return fill
+    msg = f"unknown fill {fill!r}; known: {', '.join(known)}"
+    raise MagnitudeError(msg)
+
+
 @dataclass(frozen=True)
 class Box:
     """A removed rectangle, as shares of the image's width and height in [0, 1]."""
@@ -299,20 +323,35 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Everything done to one image: checked magnitudes and removed boxes.
+    """Everything done to one image: checked magnitudes, removed boxes and what fills the gaps.
+
+    Two changes are equal when they do the same: a fill counts only where there is a gap for it.
 
     Parameters
     ----------
     magnitudes : mapping of str to float
         Magnitude by perturbation; a missing one is at its identity.
     boxes : tuple of Box
-        Removed regions, filled with the data set's mean.
+        Removed regions.
+    region_fill : str
+        One of ``REGION_FILLS``: what the boxes show.
+    rotation_fill : str
+        One of ``ROTATION_FILLS``: what a rotation turns into the corners.
+
+    Raises
+    ------
+    MagnitudeError
+        When a magnitude leaves its limits or a fill is unknown.
     """
 
     magnitudes: Mapping[str, float] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
+    region_fill: str = "mean"
+    rotation_fill: str = "black"
 
     def __post_init__(self) -> None:
+        check_fill(self.region_fill, REGION_FILLS)
+        check_fill(self.rotation_fill, ROTATION_FILLS)
         kept = {}
         for name, value in self.magnitudes.items():
             spec = find_spec(name)
@@ -326,12 +365,19 @@ class Change:
         return ((name, self.magnitudes[name]) for name in _specs if name in self.magnitudes)
 
     def __hash__(self) -> int:
-        return hash((tuple(self), self.boxes))
+        return hash(self._effect)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Change):
             return NotImplemented
-        return tuple(self) == tuple(other) and self.boxes == other.boxes
+        return self._effect == other._effect
+
+    @property
+    def _effect(self) -> tuple[object, ...]:
+        """What the change does, and nothing that has no effect."""
+        region_fill = self.region_fill if self.boxes else None
+        rotation_fill = self.rotation_fill if "rotation" in self.magnitudes else None
+        return tuple(self), self.boxes, region_fill, rotation_fill
 
     @property
     def is_identity(self) -> bool:
@@ -340,4 +386,4 @@ class Change:
 
     def with_magnitude(self, name: str, magnitude: float) -> Change:
         """Return a copy with one magnitude replaced."""
-        return Change(magnitudes={**self.magnitudes, name: magnitude}, boxes=self.boxes)
+        return replace(self, magnitudes={**self.magnitudes, name: magnitude})

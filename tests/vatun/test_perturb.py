@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torchvision.transforms.v2 import functional as peer
 
 from vatun.attack import fgsm, fgsm_gradient
@@ -17,7 +19,14 @@ from vatun.perturb import (
     perturbation,
     remove_boxes,
 )
-from vatun.specs import ATTACKS, PERTURBATION_SPECS, Box, Change
+from vatun.specs import (
+    ATTACKS,
+    PERTURBATION_SPECS,
+    REGION_FILLS,
+    ROTATION_FILLS,
+    Box,
+    Change,
+)
 
 BILINEAR = peer.InterpolationMode.BILINEAR
 FILL = (0.4, 0.5, 0.6)
@@ -34,6 +43,53 @@ def test_rotation_equals_torchvision(size, angle, images):
     batch = images(2, *size)
     expected = peer.rotate(batch, angle, interpolation=BILINEAR)
     close(perturb(batch, "rotation", angle), expected, atol=1e-5)
+
+
+def turned_by_scipy(batch, angle, mode):
+    """Turn as ndimage does; it counts rows downwards, so the counter-clockwise angle flips."""
+    radians = math.radians(angle)
+    back = np.array(
+        [[math.cos(radians), math.sin(radians)], [-math.sin(radians), math.cos(radians)]]
+    )
+    centre = (np.array(batch.shape[-2:]) - 1) / 2
+    planes = [
+        ndimage.affine_transform(plane, back, centre - back @ centre, order=1, mode=mode)
+        for plane in batch.double().numpy().reshape(-1, *batch.shape[-2:])
+    ]
+    return torch.from_numpy(np.stack(planes)).reshape(batch.shape).float()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("fill", "mode"), [("edge", "nearest"), ("mirror", "reflect")])
+@pytest.mark.parametrize("angle", [-180, -97, -37, 0.5, 15, 45, 121.5])
+def test_what_a_rotation_turns_in_equals_scipy(size, fill, mode, angle, images):
+    batch = images(2, *size)
+    found = perturb(batch, "rotation", angle, rotation_fill=fill)
+    close(found, turned_by_scipy(batch, angle, mode), atol=2e-5)
+    inside = perturb(torch.ones_like(batch), "rotation", angle) > 1 - 1e-6
+    plain = perturb(batch, "rotation", angle)
+    close(found[inside], plain[inside])
+    is_whole = angle == -180
+    assert torch.equal(found, plain) == is_whole
+
+
+@pytest.mark.parametrize("fill", ROTATION_FILLS)
+def test_right_angles_move_whole_pixels(fill, images):
+    batch = images(2)
+    for angle, quarters in [(90, 1), (180, 2), (-180, 2), (-90, 3)]:
+        expected = torch.rot90(batch, quarters, (-2, -1))
+        assert torch.equal(perturb(batch, "rotation", angle, rotation_fill=fill), expected)
+
+
+def test_a_rotation_is_black_outside_unless_told(images):
+    batch = images(1)
+    change = Change(magnitudes={"rotation": 40})
+    black = peer.rotate(batch, 40, interpolation=BILINEAR)
+    close(apply_change(batch, change), black, atol=1e-5)
+    mirrored = apply_change(batch, Change(magnitudes=change.magnitudes, rotation_fill="mirror"))
+    close(mirrored, turned_by_scipy(batch, 40, "reflect"), atol=2e-5)
+    with pytest.raises(MagnitudeError, match="black, edge, mirror"):
+        perturb(batch, "rotation", 40, rotation_fill="white")
 
 
 def test_rotation_is_counter_clockwise(images):
@@ -97,6 +153,37 @@ def test_boxes_cover_their_share_and_at_least_a_pixel(images):
     assert is_changed.nonzero().tolist() == [[0, 39]] + [
         [row, column] for row in range(2, 4) for column in range(10, 20)
     ]
+
+
+def test_a_blurred_box_shows_the_strongest_blur(images):
+    batch = images(2, 40, 40)
+    boxes = (Box(0.1, 0.2, 0.5, 0.7), Box(0.4, 0.6, 0.9, 0.95))
+    found = apply_change(batch, Change(boxes=boxes, region_fill="blur"))
+    sigma = PERTURBATION_SPECS["blur"].high * 40
+    side = 2 * math.ceil(4 * sigma) + 1
+    blurred = peer.gaussian_blur(batch, [side, side], [sigma, sigma])
+    is_inside = torch.zeros(40, 40, dtype=torch.bool)
+    is_inside[8:28, 4:20] = True
+    is_inside[24:38, 16:36] = True
+    close(found[..., is_inside], blurred[..., is_inside])
+    assert torch.equal(found[..., ~is_inside], batch[..., ~is_inside])
+
+
+def test_a_black_box_is_black_and_needs_no_fill(images):
+    batch = images(2, 20, 40)
+    found = apply_change(batch, Change(boxes=(Box(0.25, 0.1, 0.5, 0.2),), region_fill="black"))
+    expected = batch.clone()
+    expected[..., 2:4, 10:20] = 0
+    assert torch.equal(found, expected)
+    with pytest.raises(MagnitudeError, match="mean, black, blur"):
+        remove_boxes(batch, [Box(0, 0, 1, 1)], how="white")
+
+
+@pytest.mark.parametrize("how", REGION_FILLS)
+def test_without_boxes_nothing_is_removed(how, images):
+    batch = images(2)
+    assert apply_change(batch, Change(region_fill=how, rotation_fill="edge")) is batch
+    assert torch.equal(remove_boxes(batch, (), fill=FILL, how=how), batch)
 
 
 def test_noise_has_its_size_and_belongs_to_the_image(images):

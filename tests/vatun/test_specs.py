@@ -41,6 +41,41 @@ def test_changes_are_equal_and_hashed_by_what_they_do():
     assert first.with_magnitude("hue", 0) == Change(magnitudes={"rotation": 15})
 
 
+def test_a_fill_counts_only_where_there_is_a_gap():
+    corner = (Box(0, 0, 0.5, 0.5),)
+    assert Change(boxes=corner) == Change(boxes=corner, region_fill="mean")
+    assert Change(boxes=corner) != Change(boxes=corner, region_fill="blur")
+    assert Change(boxes=corner, rotation_fill="edge") == Change(boxes=corner)
+    turned = Change(magnitudes={"rotation": 15}, rotation_fill="edge")
+    assert turned != Change(magnitudes={"rotation": 15})
+    same = Change(magnitudes={"rotation": 15}, rotation_fill="edge", region_fill="black")
+    assert (turned, hash(turned)) == (same, hash(same))
+    idle = Change(region_fill="blur", rotation_fill="mirror")
+    assert idle.is_identity
+    assert (idle, hash(idle)) == (Change(), hash(Change()))
+
+
+def test_another_magnitude_keeps_boxes_and_fills():
+    change = Change(
+        magnitudes={"hue": 0.1},
+        boxes=(Box(0, 0, 0.5, 0.5),),
+        region_fill="black",
+        rotation_fill="mirror",
+    )
+    found = change.with_magnitude("rotation", 30)
+    assert dict(found) == {"rotation": 30.0, "hue": 0.1}
+    assert found.boxes == change.boxes
+    assert (found.region_fill, found.rotation_fill) == ("black", "mirror")
+
+
+@pytest.mark.parametrize("fill", ["white", "", None, 1, ["mean"], "MEAN"])
+def test_an_unknown_fill_names_the_known(fill):
+    with pytest.raises(MagnitudeError, match="mean, black, blur"):
+        Change(region_fill=fill)
+    with pytest.raises(MagnitudeError, match="black, edge, mirror"):
+        Change(rotation_fill=fill)
+
+
 @pytest.mark.parametrize(
     "corners",
     [(0.5, 0, 0.5, 1), (0.6, 0, 0.5, 1), (-0.1, 0, 1, 1), (0, 0, 1, float("nan")), (0, 0, 1, "1")],
