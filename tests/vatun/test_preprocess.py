@@ -9,11 +9,20 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision import transforms
 
 from vatun.errors import ImageError
-from vatun.preprocess import MAX_BYTES, decode_image, load_image, pixel_key, resize_image, to_input
+from vatun.preprocess import (
+    MAX_BLOCKS,
+    MAX_BYTES,
+    MAX_SCANS,
+    decode_image,
+    load_image,
+    pixel_key,
+    resize_image,
+    to_input,
+)
 from vatun.specs import InputSpec
 
 
@@ -47,6 +56,13 @@ def flipped_bit():
     return bytes(data)
 
 
+def run_length_bmp(width, height, data):
+    palette, start = bytes(1024), 14 + 40 + 1024
+    head = struct.pack("<IHHI", start + len(data), 0, 0, start)
+    sizes = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(data), 0, 0, 256, 0)
+    return b"BM" + head + sizes + palette + data
+
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
 HEADER = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
@@ -73,6 +89,11 @@ BAD = {
     "20,000 squared": (png(20_000, 20_000), "too_large"),
     "header of 2^31 - 1": (HUGE, "too_large"),
     "one long row": (png(20_000, 10), "too_large"),
+    "many chunks": (png(16, 16, chunk(b"quUx", b"") * MAX_BLOCKS), "undecodable"),
+    "many segments": (JPEG[:2] + b"\xff\xe5\0\2" * 4_000_000 + JPEG[2:], "undecodable"),
+    "padded segment": (JPEG[:2] + b"\xff" * 16_000_000 + JPEG[2:], "undecodable"),
+    "many scans": (JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * MAX_SCANS, "undecodable"),
+    "long runs": (run_length_bmp(5000, 1600, b"\1\5" * 8_000_000), "too_large"),
     "17 MB": (bytes(MAX_BYTES + 1), "too_large"),
 }
 
@@ -94,17 +115,40 @@ def test_lossless_formats_give_their_pixels(kind):
     assert np.array_equal(decode_image(encode(pixels(), kind)), pixels())
 
 
+def test_a_small_run_length_bmp_is_decoded():
+    rows = b"".join(bytes([20, shade, 0, 0]) for shade in range(10))
+    found = decode_image(run_length_bmp(20, 10, rows + b"\0\1"))
+    assert found.shape == (10, 20, 3)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_lossy_formats_are_decoded(kind):
     assert decode_image(encode(pixels(), kind)).shape == (48, 64, 3)
 
 
-def test_the_orientation_of_a_camera_is_applied():
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_the_orientation_of_a_camera_is_applied(orientation, kind):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    image = Image.fromarray(pixels())
-    found = decode_image(encode(image, "PNG", exif=exif))
-    assert np.array_equal(found, np.rot90(pixels(), k=-1))
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    encoded = encode(Image.fromarray(pixels(150, 64)), kind, exif=exif, **options)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(encoded)))
+    assert np.array_equal(decode_image(encoded), np.asarray(expected))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_damaged_orientation_turns_nothing():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 60
+    found = decode_image(encode(pixels(), "PNG", exif=exif))
+    assert np.array_equal(found, pixels())
+
+
+def test_a_progressive_jpeg_has_few_scans():
+    plain, progressive = (
+        decode_image(encode(pixels(), "JPEG", progressive=each)) for each in (False, True)
+    )
+    assert np.array_equal(plain, progressive)
 
 
 def test_16_bit_greys_are_scaled_and_not_saturated():
