@@ -19,7 +19,19 @@ from feature_store.queries.counts import (
     film_strip,
     selection_summary,
 )
+from feature_store.queries.flips import (
+    FlipQuantiles,
+    FragileImages,
+    SmallestFlip,
+    SweptPerturbation,
+    flip_distances,
+    flip_quantiles,
+    fragile_images,
+    fragility,
+    swept_perturbations,
+)
 from feature_store.queries.images import ImageRow, image_bytes, image_row, scores_of
+from feature_store.queries.keys import KEY_LENGTH, image_of_key, short_key
 from feature_store.queries.network import (
     ActivationReference,
     LayerRow,
@@ -48,9 +60,12 @@ from feature_store.queries.simulation import (
 )
 
 __all__ = [
+    "KEY_LENGTH",
     "Accuracy",
     "ActivationReference",
     "Crossing",
+    "FlipQuantiles",
+    "FragileImages",
     "ImageRow",
     "ImageTable",
     "LayerRow",
@@ -60,6 +75,8 @@ __all__ = [
     "Recommendation",
     "SelectionSummary",
     "SimulationRows",
+    "SmallestFlip",
+    "SweptPerturbation",
     "TopImages",
     "accuracy_by_split",
     "activation_percentiles",
@@ -68,7 +85,12 @@ __all__ = [
     "confusion_matrix",
     "film_strip",
     "first_below",
+    "flip_distances",
+    "flip_quantiles",
+    "fragile_images",
+    "fragility",
     "image_bytes",
+    "image_of_key",
     "image_row",
     "image_table",
     "layers",
@@ -84,9 +106,11 @@ __all__ = [
     "projections",
     "scores_of",
     "selection_summary",
+    "short_key",
     "simulated_perturbations",
     "simulated_splits",
     "simulation_rows",
+    "swept_perturbations",
     "top_images",
     "top_patterns",
 ]

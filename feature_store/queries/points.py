@@ -40,6 +40,8 @@ class ImageTable:
         Class index.
     confidence : ndarray of float32
         Softmax score of the predicted class, in [0, 1].
+    margin : ndarray of float32
+        Best score minus the second best, in [0, 1]; NaN where it was not stored.
     is_correct : ndarray of bool
         False too where there is no label.
     split : ndarray of int16
@@ -52,6 +54,7 @@ class ImageTable:
     true_class: NDArray[np.int16]
     predicted_class: NDArray[np.int16]
     confidence: NDArray[np.float32]
+    margin: NDArray[np.float32]
     is_correct: NDArray[np.bool_]
     split: NDArray[np.int16]
     splits: tuple[str, ...]
@@ -128,7 +131,7 @@ def _point_rows(
     predicted = PREDICTED.replace("images i", "images i USING (image_id)") if source else PREDICTED
     return store.arrow(
         f"SELECT image_id, coalesce(i.true_class, {UNKNOWN}) AS true_class, p.predicted_class, "
-        f"p.confidence, coalesce(p.is_correct, false) AS is_correct, i.split{columns} "
+        f"p.confidence, p.margin, coalesce(p.is_correct, false) AS is_correct, i.split{columns} "
         f"FROM {source}{predicted} {condition} ORDER BY image_id",
         *parameters,
     )
@@ -141,6 +144,7 @@ def _columns(rows: pa.Table) -> dict[str, Any]:
         "true_class": numbers(rows["true_class"], np.int16),
         "predicted_class": numbers(rows["predicted_class"], np.int16),
         "confidence": numbers(rows["confidence"], np.float32),
+        "margin": numbers(rows["margin"], np.float32),
         "is_correct": numbers(rows["is_correct"], np.bool_),
         "split": split,
         "splits": names,
