@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
 import panel as pn
-from panel_material_ui.layout import Dialog
 from panel_material_ui.template import Page
 
-from app import safe, shell, theme
-from app.components import keys as keys_module
+from app import address, orders, safe, shell, theme
 from app.components.bars import HeaderBar, PhoneTabs
 from app.components.keys import Keys
 from app.components.selection_bar import SelectionBar
+from app.help import help_dialog
 from app.layer_names import short_names
 from app.runtime import Runtime, open_runtime
 from app.search import search
 from app.state import SessionState
 from app.stores import choose_store, list_stores, missing_words, words_of
 from app.views.about import AboutPage
+from app.views.finder import FinderDialog
 from app.views.map_view import MapView
 from app.views.network import NetworkView
 from app.views.simulation import SimulationView
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 PAGES = (("explore", "Explore"), ("about", "About this store"))
@@ -38,7 +38,8 @@ PAGES = (("explore", "Explore"), ("about", "About this store"))
 EXAMPLES = (
     ("2871", "an image by its id"),
     ("cat predicted deer", "true class, and what it was taken for"),
-    ("wrong, confidence > 0.9", "wrong or right, and a confidence"),
+    ("wrong, confidence 0.3-0.6", "wrong or right, and a confidence"),
+    ("wrong by margin", "in order of confidence, margin or smallest flip"),
     ("LAYER/12", "a filter of a layer"),
 )
 
@@ -165,6 +166,7 @@ class Dashboard:
         self.runtime = runtime
         self._stores = stores
         self._name = name
+        self._query = query
         self.state = self._start_state(query)
         self._layers = {row.layer_name: (row.layer_index, row.filters) for row in runtime.layers}
         # The search takes the names that the page shows, and the module paths they stand for.
@@ -180,7 +182,7 @@ class Dashboard:
         )
         self._tabs = PhoneTabs(sizing_mode="stretch_width", margin=0, css_classes=["tabs"])
         self._tabs.link(self.state, tabs_view="view", bidirectional=True)
-        self._help = _help_dialog()
+        self._help = help_dialog()
         self._about: AboutPage | None = None
         self.page = _page(
             [self._header], self._root(), dark=self.state.dark, title=f"VATUN · {name}"
@@ -194,30 +196,56 @@ class Dashboard:
         view = runtime.store.info.get("view", {})
         state = SessionState(
             dict(runtime.splits),
-            first=self._least_confident,
+            first=lambda ids: self._first(ids, self.state.order),
             dark=query.get("theme") == "dark",
             split="test" if "test" in runtime.splits else "",
             colour_by="true" if len(runtime.class_names) <= 10 else "correct",
             path_set=str(view.get("path_set", "balanced")),
         )
-        asked = query.get("image", "")
-        focus = int(asked) if asked.isdecimal() and len(asked) < 10 else None
-        if focus is None or not state.shows(focus):
-            focus = self._least_confident(state.universe)
-        state.focus = focus
+        case = address.read(query)
+        self._refused = list(case.refused)
+        focus = self._image_of(case, state)
+        state.focus = self._first(state.universe, state.order) if focus is None else focus
+        state.param.update(**self._settings_of(case, state))
         return state
 
-    def _least_confident(self, ids: NDArray[np.int32]) -> int | None:
-        """Return the image of which the network is least sure, the first of the film strip."""
+    def _image_of(self, case: address.Case, state: SessionState) -> int | None:
+        """Return the image that an address names, if the store shows it."""
+        found = address.find_image(case.image, self.runtime.store) if case.image else None
+        if found is not None and state.shows(found):
+            return found
+        if case.image:
+            self._refused.append("The image of this address is not in this store.")
+        return None
+
+    def _settings_of(self, case: address.Case, state: SessionState) -> dict[str, Any]:
+        """Return the other parameters of the session that an address sets."""
+        in_range = case.class_index is not None and case.class_index < len(
+            self.runtime.class_names
+        )
+        known = self.runtime.store.has(f"paths/{case.path_set}") if case.path_set else False
+        return {
+            "change": None if case.change.is_identity else case.change,
+            "evidence_method": case.method or "grad_cam",
+            "evidence_layer": case.layer,
+            "evidence_class": case.class_index if in_range else None,
+            "path_set": case.path_set if known else state.path_set,
+            "pattern": case.pattern,
+        }
+
+    def _first(self, ids: NDArray[np.int32], order: str) -> int | None:
+        """Return the first image of the film strip, were these ids selected."""
         table = self.runtime.images
-        rows = table.rows(ids)
-        return int(table.ids[rows[np.argmin(table.confidence[rows])]]) if len(rows) else None
+        order = orders.order_or_default(self.runtime, order)
+        rows = orders.sorted_rows(self.runtime, table.rows(ids), order)
+        return int(table.ids[rows[0]]) if len(rows) else None
 
     def _root(self) -> pn.Column:
         runtime, state = self.runtime, self.state
+        self._finder = FinderDialog(runtime, state)
         self.views = (
             MapView(runtime, state, keys=self._keys),
-            TestingView(runtime, state),
+            TestingView(runtime, state, find=lambda: setattr(self._finder, "open", True)),
             NetworkView(runtime, state),
             SimulationView(runtime, state),
         )
@@ -236,11 +264,15 @@ class Dashboard:
             css_classes=["foot"],
         )
         self._news = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
+        for words in self._refused:
+            self._news.append(shell.banner("Part of this link was left out.", words))
+            self._news.visible = True
         self._explore = [self.bar, self._news, self._grid, foot, self._tabs]
         self._root_column = pn.Column(
             *self._explore,
             self._keys,
             self._help,
+            self._finder,
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[theme.ROOT_CSS],
@@ -272,8 +304,8 @@ class Dashboard:
         examples = [
             [biggest, EXAMPLES[0][1]],
             [f"{names[0]} predicted {names[1]}", EXAMPLES[1][1]],
-            list(EXAMPLES[2]),
-            [f"{first_layer}/12", EXAMPLES[3][1]],
+            *map(list, EXAMPLES[2:4]),
+            [f"{first_layer}/12", EXAMPLES[4][1]],
         ]
         return {
             "pages": [{"id": key, "label": label} for key, label in PAGES],
@@ -309,7 +341,13 @@ class Dashboard:
         state.param.watch(lambda *_: self._arrange(), ["view", "maximised"])
         state.param.watch(self._show_page, "page")
         state.param.watch(self._on_dark, "dark")
-        state.param.watch(self._write_address, ["focus", "dark"])
+        state.param.watch(
+            self._write_address,
+            [
+                "focus", "upload", "change", "evidence_method", "evidence_layer",
+                "evidence_class", "pattern", "dark",
+            ],
+        )  # fmt: skip
         if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
             pn.state.add_periodic_callback(self._look_for_news, period=NEW_DATA_MS)
 
@@ -329,28 +367,31 @@ class Dashboard:
         if self._about is None:
             self._about = AboutPage(self.runtime)
         shown = self._explore if self.state.page == "explore" else [self._about]
-        self._root_column[:] = [*shown, self._keys, self._help]
+        self._root_column[:] = [*shown, self._keys, self._help, self._finder]
 
     def _on_dark(self, _: Any) -> None:
         self.page.dark_theme = self.state.dark
 
-    def _write_address(self, *_: Any) -> None:
-        location = pn.state.location
-        if location is None:
-            return
-        parts = {
-            **location.query_params,
-            "image": self.state.focus,
-            "theme": "dark" if self.state.dark else None,
-        }
-        kept = {name: value for name, value in parts.items() if value is not None}
-        location.search = f"?{urlencode(kept)}" if kept else ""
+    def _write_address(self, *events: Any) -> None:
+        kept = {name: text for name, text in self._query.items() if name not in address.NAMES}
+        kept.pop("theme", None)
+        if self.state.dark:
+            kept["theme"] = "dark"
+        parts = {**kept, **address.write(self.state, self.runtime.store)}
+        self._keys.write_address(
+            f"?{urlencode(parts, safe=':;,')}" if parts else "",
+            is_step=any(event.name in {"focus", "upload"} for event in events),
+        )
 
     def _on_address(self, text: str) -> None:
         """Follow the browser's Back and Forward."""
-        asked = parse_qs(text.removeprefix("?")).get("image", [""])[0]
-        if asked.isdecimal() and len(asked) < 10:
-            self.state.set_focus(int(asked))
+        asked = {name: values[0] for name, values in parse_qs(text.removeprefix("?")).items()}
+        case, state = address.read(asked), self.state
+        focus = self._image_of(case, state)
+        with pn.io.hold():
+            if focus is not None:
+                state.set_focus(focus)
+            state.param.update(**self._settings_of(case, state))
 
     def _on_header(self, name: str, value: str) -> None:
         state = self.state
@@ -373,6 +414,7 @@ class Dashboard:
             class_names=runtime.class_names,
             layers=self._searched,
             universe=state.universe,
+            flips={name: sweep.label for name, sweep in runtime.sweeps.items()},
         )
         if found.reason:
             self._header.show_none(safe.plain(found.reason, limit=200))
@@ -386,6 +428,8 @@ class Dashboard:
         elif found.filter is not None:
             state.filters = (found.filter,)
         elif found.ids is not None:
+            if found.order:
+                state.order = found.order
             state.select(found.ids, found.origin)
         self._header.show_found()
 
@@ -401,7 +445,7 @@ class Dashboard:
             "i": state.invert,
             "z": state.undo,
             "Z": state.redo,
-            "r": lambda: state.param.update(change=None),
+            "r": lambda: state.set_change(None),
             "[": lambda: self._step_layer(-1),
             "]": lambda: self._step_layer(1),
             "?": lambda: self._help.param.update(open=True),
@@ -418,8 +462,8 @@ class Dashboard:
 
     def _escape(self) -> None:
         state = self.state
-        if self._help.open:
-            self._help.open = False
+        if self._help.open or self._finder.open:
+            self._help.open = self._finder.open = False
         elif state.maximised:
             state.maximised = ""
         elif state.pattern is not None:
@@ -443,28 +487,6 @@ class Dashboard:
             seen = self.runtime.store.generation
             self._news.append(shell.news(seen, newer))
             self._news.visible = True
-
-
-def _help_dialog() -> Dialog:
-    rows = "".join(
-        f"<tr><td><kbd>{safe.label(key)}</kbd></td><td>{safe.label(text)}</td></tr>"
-        for key, text in keys_module.HELP
-    )
-    css = (
-        ":host{color:var(--vt-ink);font:400 13.5px/1.5 var(--vt-font)}td{padding:3px 14px 3px 0}"
-        "kbd{font:500 12px var(--vt-mono);border:1px solid var(--vt-line-strong);"
-        "border-radius:4px;padding:1px 6px;background:var(--vt-well)}p{margin:0 0 10px}"
-    )
-    text = (
-        "<p>A selection made in one view is seen in all of them. The focus is the one image under "
-        "test.</p><table>" + rows + "</table>"
-    )
-    return Dialog(
-        pn.pane.HTML(text, stylesheets=[css], margin=0, width=430),
-        title="Help and keyboard",
-        close_on_click=True,
-        show_close_button=True,
-    )
 
 
 __all__ = ["Dashboard", "SessionState", "create_page"]

@@ -158,9 +158,13 @@ def map_region(vertices: Sequence[tuple[float, float]], *, dark: bool) -> hv.Pol
 
 
 def map_changed(
-    place: tuple[float, float] | None, focus: tuple[float, float] | None, *, dark: bool
+    place: tuple[float, float] | None,
+    focus: tuple[float, float] | None,
+    *,
+    words: str = "changed",
+    dark: bool,
 ) -> hv.Overlay:
-    """Return the place of the changed image: a hollow diamond on a dotted leader.
+    """Return the place of a changed or uploaded image: a hollow diamond on a dotted leader.
 
     Parameters
     ----------
@@ -168,13 +172,15 @@ def map_changed(
         Where its nearest neighbours lie; it is not projected.
     focus : tuple of (float, float), or None
         Where the unchanged image lies.
+    words : str
+        What lies there; our own word.
     dark : bool
         Theme.
 
     Returns
     -------
     holoviews.Overlay
-        Leader, diamond and the words "changed ≈"; empty when there is none.
+        Leader, diamond and the words with "≈"; empty when there is none.
     """
     colour = theme.tokens(dark=dark)
     lines: list[Any] = [np.array([focus, place], dtype=float)] if place and focus else []
@@ -185,10 +191,10 @@ def map_changed(
         marker="diamond", size=13, fill_color=colour["surface"], line_color=colour["ink"],
         line_width=2,
     )  # fmt: skip
-    words = hv.Labels(
-        [(place[0], place[1], "   changed ≈")] if place else [], kdims=_KDIMS, vdims=["map_note"]
+    label = hv.Labels(
+        [(place[0], place[1], f"   {words} ≈")] if place else [], kdims=_KDIMS, vdims=["map_note"]
     ).opts(
         text_color=colour["ink"], text_font_size="11px", text_align="left",
         text_baseline="middle", text_font=value(theme.FONT),
     )  # fmt: skip
-    return leader * diamond * words
+    return leader * diamond * label

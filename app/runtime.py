@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.inference import InferenceService
-    from feature_store.queries import LayerRow
+    from feature_store.queries import LayerRow, SweptPerturbation
 
 THUMBNAILS_KEPT = 4096
 """Thumbnails of a store kept in memory."""
@@ -40,6 +40,8 @@ class ImageTable:
         Class indices; -1 where the true class is unknown.
     confidence : ndarray of float32
         Score of the predicted class, in [0, 1].
+    margin : ndarray of float32
+        Best score minus the second best, in [0, 1]; NaN where it is not known.
     is_wrong : ndarray of bool
         Whether the prediction is wrong; False where the true class is unknown.
     split : ndarray of int16
@@ -52,6 +54,7 @@ class ImageTable:
     true_class: NDArray[np.int16]
     predicted_class: NDArray[np.int16]
     confidence: NDArray[np.float32]
+    margin: NDArray[np.float32]
     is_wrong: NDArray[np.bool_]
     split: NDArray[np.int16]
     splits: tuple[str, ...]
@@ -96,6 +99,7 @@ class Runtime:
         self._thumbnails: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
         self._lock = threading.Lock()
         self._indices: dict[str, PointIndex] = {}
+        self._flip_distances: dict[str, NDArray[np.float64]] = {}
 
     @cached_property
     def inference(self) -> InferenceService:
@@ -138,6 +142,42 @@ class Runtime:
         table = self.images
         by_name = {name: table.ids[table.split == code] for code, name in enumerate(table.splits)}
         return {"": table.ids, **by_name} if len(by_name) > 1 else {"": table.ids}
+
+    @cached_property
+    def sweeps(self) -> Mapping[str, SweptPerturbation]:
+        """Perturbations whose smallest flips may be shown, by name; none without a fresh sweep."""
+        if "smallest_flips" in self.store.stale_tables():
+            return {}
+        return {swept.name: swept for swept in queries.swept_perturbations(self.store)}
+
+    def flip_distance(self, perturbation: str) -> NDArray[np.float64]:
+        """Return how far every image is from its smallest flip, read on first use.
+
+        Parameters
+        ----------
+        perturbation : str
+            One of ``sweeps``.
+
+        Returns
+        -------
+        ndarray of shape (n_images,), float64
+            Aligned to ``images.ids``, in the perturbation's unit; infinite where no magnitude of
+            the grid flips the image, NaN where it was not swept.
+
+        Raises
+        ------
+        StoreError
+            When this perturbation was not swept.
+        """
+        with self._lock:
+            found = self._flip_distances.get(perturbation)
+        if found is None:
+            ids, distances = queries.flip_distances(self.store, perturbation)
+            found = np.full(len(self.images.ids), np.nan)
+            found[np.searchsorted(self.images.ids, ids)] = distances
+            with self._lock:
+                self._flip_distances[perturbation] = found
+        return found
 
     def class_colours(self, *, dark: bool) -> dict[str, str]:
         """Return ``"#rrggbb"`` by class name."""
@@ -200,6 +240,7 @@ def _image_table(store: Store) -> ImageTable:
         true_class=found.true_class,
         predicted_class=found.predicted_class,
         confidence=found.confidence,
+        margin=found.margin,
         is_wrong=~found.is_correct & (found.true_class >= 0),
         split=found.split,
         splits=found.splits,

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from app.runtime import ImageTable
 
-_COMPARISON = re.compile(r"confidence\s*(<=|>=|<|>|below|above|under|over)\s*(\d*\.?\d+)\s*(%?)")
+_NUMBER = r"(\d*\.?\d+)\s*(%?)"
+_COMPARISON = re.compile(
+    r"\b(confidence|margin)\s*(?:is\s+)?"
+    rf"(<=|>=|<|>|≤|≥|below|above|under|over|at least|at most)\s*{_NUMBER}"
+)
+_RANGE = re.compile(
+    r"\b(confidence|margin)\s*(?:is\s+)?(?:between|from)?\s*"
+    rf"{_NUMBER}\s*(?:-|–|—|to|and)\s*{_NUMBER}"
+)
+_SIGNS = {
+    "below": "<", "under": "<", "above": ">", "over": ">", "<=": "≤", ">=": "≥",
+    "at most": "≤", "at least": "≥",
+}  # fmt: skip
+_COMPARE = {
+    "<": np.less, "≤": np.less_equal, ">": np.greater, "≥": np.greater_equal,
+}  # fmt: skip
+# The last "by" of the text, so that words before it may hold another.
+_ORDER = re.compile(r"^(|.*[\s,])by\s+(.+)$")
+_SORTED = re.compile(r"(?:^|[\s,])(?:sorted|ordered)\s*$")
 _FILTER = re.compile(r"^([\w.\-]{1,80})\s*[/·:]\s*(\d{1,7})$")
 _ID = re.compile(r"^(?:image\s*)?#?(\d{1,3}(?:,\d{3})+|\d{1,10})$")
 _WORDS_FOR_WRONG = frozenset({"wrong", "errors", "error"})
 _WORDS_FOR_RIGHT = frozenset({"right", "correct"})
 _FILLERS = frozenset({"images", "image", "and", "is", "as", "class", "true", "split"})
+
+
+class _NotUnderstoodError(Exception):
+    """Words that mean nothing here; the message says what would, as plain text."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +60,9 @@ class Found:
         Layer index and filter index.
     origin : str
         How the selection bar names the result.
+    order : str
+        How ``ids`` shall be shown: ``"confidence"``, ``"margin"``, ``"flip:PERTURBATION"``, or
+        empty to keep the order there is.
     reason : str
         Why nothing was found, and what is known; plain text.
     """
@@ -45,6 +71,7 @@ class Found:
     ids: NDArray[np.int32] | None = None
     filter: tuple[int, int] | None = None
     origin: str = ""
+    order: str = ""
     reason: str = ""
 
 
@@ -55,13 +82,15 @@ def search(
     class_names: Sequence[str],
     layers: Mapping[str, tuple[int, int]],
     universe: NDArray[np.int32],
+    flips: Mapping[str, str] = MappingProxyType({}),
 ) -> Found:
     """Find out what a text in the search field means.
 
     Parameters
     ----------
     text : str
-        For example ``2871``, ``cat predicted deer``, ``wrong, confidence > 0.9``, ``conv5_1/12``.
+        For example ``2871``, ``cat predicted deer``, ``wrong, confidence > 0.9``,
+        ``margin < 0.1 by rotation flip``, ``conv5_1/12``.
     images : ImageTable
         All images.
     class_names : sequence of str
@@ -70,6 +99,8 @@ def search(
         Layer index and number of filters by layer name.
     universe : ndarray of int32
         Ids that are shown; words choose among them.
+    flips : mapping of str to str
+        Label by name of every perturbation whose smallest flips can order images.
 
     Returns
     -------
@@ -85,7 +116,10 @@ def search(
     part = _FILTER.match(" ".join(text.split()))
     if part:
         return _filter(part[1], int(part[2]), layers)
-    return _words(asked, images, class_names, universe)
+    try:
+        return _words(asked, images, class_names, universe, flips)
+    except _NotUnderstoodError as error:
+        return Found(reason=str(error))
 
 
 def _image(image_id: int, images: ImageTable) -> Found:
@@ -110,38 +144,112 @@ def _words(
     images: ImageTable,
     class_names: Sequence[str],
     universe: NDArray[np.int32],
+    flips: Mapping[str, str],
 ) -> Found:
+    text, order, order_said = _take_order(asked, class_names, flips)
     rows = images.rows(universe)
     kept = np.ones(len(rows), dtype=bool)
     said: list[str] = []
-    for sign, value, percent in _COMPARISON.findall(asked):
-        bound = float(value) / (100 if percent else 1)
-        below = sign in {"<", "<=", "below", "under"}
-        confidence = images.confidence[rows]
-        kept &= confidence < bound if below else confidence > bound
-        said.append(f"confidence {'<' if below else '>'} {bound:g}")
-    rest = _COMPARISON.sub(" ", asked)
+    for is_kept, words in _bounded(text, images, rows):
+        kept &= is_kept
+        said.append(words)
+    rest = _COMPARISON.sub(" ", _RANGE.sub(" ", text))
     for name, index, role in _mentions(rest, class_names):
         column = images.predicted_class if role == "predicted" else images.true_class
         kept &= column[rows] == index
         said.append(f"predicted {name}" if role == "predicted" else name)
     rest = _without_mentions(rest, class_names)
     for word in rest.replace(",", " ").split():
-        if word in _WORDS_FOR_WRONG:
-            kept &= images.is_wrong[rows]
-            said.append("wrong")
-        elif word in _WORDS_FOR_RIGHT:
-            kept &= ~images.is_wrong[rows] & (images.true_class[rows] >= 0)
-            said.append("right")
-        elif word in images.splits:
-            kept &= images.split[rows] == images.splits.index(word)
-            said.append(word)
-        elif word not in _FILLERS:
-            names = ", ".join(class_names[:4])
-            return Found(reason=f"“{word}” is no class, split or layer. Classes: {names} …")
-    if not said:
-        return Found(reason="Name an image id, a class, a filter, or “wrong”.")
-    return Found(ids=images.ids[rows[kept]], origin=f"search {' '.join(said)}")
+        is_kept, words = _one_word(word, images, rows, class_names)
+        if words:
+            kept &= is_kept
+            said.append(words)
+    if not said and not order:
+        raise _NotUnderstoodError("Name an image id, a class, a filter, or “wrong”.")
+    origin = f"search {' '.join(said or [order_said])}"
+    return Found(ids=images.ids[rows[kept]], origin=origin, order=order)
+
+
+def _one_word(
+    word: str, images: ImageTable, rows: NDArray[np.int64], class_names: Sequence[str]
+) -> tuple[NDArray[np.bool_], str]:
+    """Which images one word keeps, and how it is said again; empty for a filler."""
+    if word in _WORDS_FOR_WRONG:
+        return images.is_wrong[rows], "wrong"
+    if word in _WORDS_FOR_RIGHT:
+        return ~images.is_wrong[rows] & (images.true_class[rows] >= 0), "right"
+    if word in images.splits:
+        return images.split[rows] == images.splits.index(word), word
+    if word in {"confidence", "margin"}:
+        msg = f"Give the {word} a bound: “{word} < 0.3” or “{word} 0.3-0.6”."
+        raise _NotUnderstoodError(msg)
+    if word not in _FILLERS:
+        names = ", ".join(class_names[:4])
+        msg = f"“{word}” is no class, split or layer. Classes: {names} …"
+        raise _NotUnderstoodError(msg)
+    return np.ones(len(rows), dtype=bool), ""
+
+
+def _bounded(
+    text: str, images: ImageTable, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.bool_], str]]:
+    """Yield which images every bound of a score keeps, and how it is said again."""
+    values = {"confidence": images.confidence[rows], "margin": images.margin[rows]}
+    for name, first, percent, second, percent_too in _RANGE.findall(text):
+        # In "30-60 %" the sign speaks of both.
+        unit = percent or percent_too
+        low, high = sorted((_share(first, unit, name), _share(second, unit, name)))
+        yield (values[name] >= low) & (values[name] <= high), f"{name} {low:g}–{high:g}"
+    for name, word, figure, percent in _COMPARISON.findall(_RANGE.sub(" ", text)):
+        sign, bound = _SIGNS.get(word, word), _share(figure, percent, name)
+        yield _COMPARE[sign](values[name], bound), f"{name} {sign} {bound:g}"
+
+
+def _share(figure: str, percent: str, name: str) -> float:
+    value = float(figure) / (100 if percent else 1)
+    if value > 1:
+        msg = f"A {name} lies between 0 and 1: write {float(figure) / 100:g} or {figure} %."
+        raise _NotUnderstoodError(msg if value <= 100 else f"A {name} lies between 0 and 1.")
+    return value
+
+
+def _take_order(
+    asked: str, class_names: Sequence[str], flips: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """Split a text into what chooses images, the order at its end, and how that is said."""
+    match = _ORDER.match(asked)
+    if match is None:
+        return asked, "", ""
+    orders, phrase = _orders(flips), match[2].strip(" ,.")
+    if phrase in orders:
+        return _SORTED.sub(" ", match[1]), orders[phrase], f"by {phrase}"
+    if _ORDER.match(_without_mentions(asked, class_names)) is None:
+        return asked, "", ""
+    known = ", ".join(
+        ["confidence", "margin", *(f"{label.lower()} flip" for label in flips.values())]
+    )
+    missing = "" if flips else " Smallest flips come with the stage simulate."
+    msg = f"There is no order by “{phrase}”. Orders: {known}.{missing}"
+    raise _NotUnderstoodError(msg)
+
+
+def _orders(flips: Mapping[str, str]) -> dict[str, str]:
+    """Return every phrase for an order and the order it means."""
+    phrases = {
+        "confidence": "confidence", "lowest confidence": "confidence",
+        "margin": "margin", "smallest margin": "margin",
+    }  # fmt: skip
+    for name, label in flips.items():
+        for word in (name.lower(), name.lower().replace("_", " "), label.lower()):
+            for phrase in (
+                "{}",
+                "{} flip",
+                "smallest {} flip",
+                "flip of {}",
+                "smallest flip of {}",
+            ):
+                phrases.setdefault(phrase.format(word), f"flip:{name}")
+    return phrases
 
 
 def _pattern(class_names: Sequence[str]) -> re.Pattern[str]:

@@ -1,12 +1,15 @@
 """What one person is looking at: the only thing that the views of a page share.
 
 A *selection* is a set of image ids; the *focus* is the one image under test. They are never mixed:
-the focus moves inside a selection without changing it. Undo and redo cover both.
+the focus moves inside a selection without changing it. Undo and redo cover both, and what is done
+to the image under test. An *upload* may take the place of the focus: it is in no table, so it has
+no id, and the page lives without one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 UNDO_STEPS = 50
 """Steps that undo remembers."""
+
+JOIN_S = 1.5
+"""Seconds within which changes by the same control are one step: a drag is undone at once."""
 
 COLOURINGS = ("true", "predicted", "correct", "confidence")
 """Values of ``colour_by``: what the colour of a point on the map means."""
@@ -90,6 +96,8 @@ class _Step:
     selection: Selection
     focus: int | None
     split: str
+    change: object
+    upload: object
 
 
 @dataclass
@@ -133,7 +141,11 @@ class SessionState(param.Parameterized):
         class_=Selection, default=Selection(), doc="Images the page speaks of."
     )
     split = param.String(default="", doc="Split that is shown; empty for all images.")
-    change = param.Parameter(default=None, doc="Change of the focus image; None is identity.")
+    upload = param.Parameter(default=None, doc="Uploaded image under test instead of a focus.")
+    change = param.Parameter(default=None, doc="Change of the image under test; None is identity.")
+    order = param.String(
+        default="confidence", doc="Order of images: confidence, margin, or flip:PERTURBATION."
+    )
     path_set = param.String(default="balanced", doc="Path set that C and the patterns use.")
     filters = param.ClassSelector(
         class_=tuple, default=(), doc="Chosen filters as (layer_index, filter_index)."
@@ -144,6 +156,7 @@ class SessionState(param.Parameterized):
     simulation_perturbation = param.String(default="", doc="Perturbation that D shows.")
     simulation_measure = param.String(default="mean_score", regex=_one_of(MEASURES))
     simulation_class = param.Integer(default=None, allow_None=True, doc="True class framed in D.")
+    evidence_method = param.String(default="grad_cam", doc="Explanation that draws the evidence.")
     evidence_layer = param.String(default="", doc="Layer of the evidence; empty is the default.")
     evidence_class = param.Integer(
         default=None, allow_None=True, doc="Class of the evidence; None is the predicted one."
@@ -151,6 +164,14 @@ class SessionState(param.Parameterized):
     changed_place = param.ClassSelector(
         class_=tuple, default=None, allow_None=True,
         doc="(x, y) on the map near which the changed image lies, or None."
+    )  # fmt: skip
+    live_paths = param.Dict(
+        default=None, allow_None=True,
+        doc="Path by path set of an uploaded or changed image; None when there is neither.",
+    )  # fmt: skip
+    live_activations = param.ClassSelector(
+        class_=tuple, default=None, allow_None=True,
+        doc="Maximum of every filter by layer, of an uploaded image.",
     )  # fmt: skip
     hover = param.Integer(default=None, allow_None=True, doc="Image under the pointer.")
     maximised = param.String(default="", regex=_one_of(("", *VIEWS)))
@@ -170,6 +191,7 @@ class SessionState(param.Parameterized):
         self._first = first
         self._splits = splits or {"": np.zeros(0, np.int32)}
         self._history = _History()
+        self._control = ("", 0.0)
         super().__init__(**params)
 
     @property
@@ -197,7 +219,7 @@ class SessionState(param.Parameterized):
             Outline on the map that made it.
         """
         if ids is None:
-            self._move(Selection(), self.focus, self.split)
+            self._move(selection=Selection())
             return
         wanted = np.intersect1d(sorted_ids(ids), self._splits[""], assume_unique=True)
         kept = np.intersect1d(wanted, self.universe, assume_unique=True)
@@ -205,12 +227,12 @@ class SessionState(param.Parameterized):
         if not len(kept) and len(wanted):
             kept, split = wanted, ""
         selection = Selection(ids=kept, origin=origin, region=region)
-        self._move(selection, self._focus_in(kept), split)
+        self._move(selection=selection, focus=self._focus_in(kept), split=split)
 
     def clear(self) -> None:
         """Select nothing: every view speaks of all images again."""
         if not self.selection.is_all:
-            self._move(Selection(), self.focus, self.split)
+            self._move(selection=Selection())
 
     def invert(self) -> None:
         """Select exactly the images that are not selected."""
@@ -220,14 +242,38 @@ class SessionState(param.Parameterized):
         origin = self.selection.origin
         named = origin.removeprefix("all but ") if origin.startswith("all but ") else None
         selection = Selection(ids=rest.astype(np.int32), origin=named or f"all but {origin}")
-        self._move(selection, self._focus_in(selection.ids), self.split)
+        self._move(selection=selection, focus=self._focus_in(selection.ids))
 
     def set_focus(self, image_id: int | None) -> None:
         """Put one image under test; an id that the store does not show is ignored."""
         if image_id is not None and not self.shows(image_id):
             return
-        if image_id != self.focus:
-            self._move(self.selection, image_id, self.split)
+        if image_id != self.focus or self.upload is not None:
+            self._move(focus=image_id, upload=None)
+
+    def set_upload(self, upload: object) -> None:
+        """Put an image that is not in the store under test; the selection stays."""
+        self._move(focus=None, upload=upload)
+
+    def set_change(self, change: object, *, control: str = "") -> None:
+        """Replace what is done to the image under test.
+
+        Parameters
+        ----------
+        change : Change or None
+            All of it; None is the identity.
+        control : str
+            What was operated. Changes by one control in quick succession are one step of undo;
+            the empty name joins with nothing.
+        """
+        now = time.monotonic()
+        name, before = self._control
+        self._control = (control, now)
+        if control and name == control and now - before < JOIN_S and self._history.past:
+            self.change = change
+        else:
+            self._move(change=change)
+            self._control = (control, now)
 
     def show_split(self, split: str) -> None:
         """Show another split; a selection is kept as far as it lies in it.
@@ -247,7 +293,7 @@ class SessionState(param.Parameterized):
                 if len(kept)
                 else Selection()
             )
-        self._move(selection, self.focus, split)
+        self._move(selection=selection, split=split)
 
     def shows(self, image_id: int) -> bool:
         """Whether the store holds a shown image with this id, in any split."""
@@ -256,25 +302,28 @@ class SessionState(param.Parameterized):
         return position < len(ids) and int(ids[position]) == image_id
 
     def undo(self) -> None:
-        """Go back one step of selection and focus."""
+        """Go back one step of selection, focus and change."""
         self._travel(self._history.past, self._history.future)
 
     def redo(self) -> None:
-        """Go forward one step of selection and focus."""
+        """Go forward one step of selection, focus and change."""
         self._travel(self._history.future, self._history.past)
 
     def _focus_in(self, ids: NDArray[np.int32] | None) -> int | None:
         """Return the focus, or the first of ``ids`` when it is not among them."""
+        if self.upload is not None:
+            return None
         if ids is None or not len(ids) or self._first is None or self.focus in ids:
             return self.focus
         return self._first(ids)
 
     def _now(self) -> _Step:
-        return _Step(self.selection, self.focus, self.split)
+        return _Step(self.selection, self.focus, self.split, self.change, self.upload)
 
-    def _move(self, selection: Selection, focus: int | None, split: str) -> None:
+    def _move(self, **changed: object) -> None:
+        """Remember this moment, and change some of it."""
         self._history.record(self._now())
-        self._apply(_Step(selection, focus, split))
+        self._apply(replace(self._now(), **changed))  # type: ignore[arg-type]
 
     def _travel(self, source: list[_Step], target: list[_Step]) -> None:
         if source:
@@ -282,11 +331,14 @@ class SessionState(param.Parameterized):
             self._apply(source.pop())
 
     def _apply(self, step: _Step) -> None:
+        self._control = ("", 0.0)
         # One update: a watcher of several of these must not see half of a step.
         self.param.update(
             selection=step.selection,
             focus=step.focus,
             split=step.split,
+            change=step.change,
+            upload=step.upload,
             can_undo=bool(self._history.past),
             can_redo=bool(self._history.future),
         )

@@ -9,6 +9,7 @@ import param
 from panel.custom import JSComponent
 
 from app import safe
+from app.components.assets import script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class SimulationCurves(JSComponent):
     curves_now = param.Number(default=None, allow_None=True)
     curves_framed = param.Integer(default=None, allow_None=True)
 
-    _esm = _HERE / "curves.js"
+    _esm = script("chart.js", "curves.js")
     _stylesheets: ClassVar[list[Any]] = [_HERE / "curves.css"]
 
     def __init__(

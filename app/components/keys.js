@@ -21,12 +21,25 @@ export function render({ model, el }) {
     if (event.key === "/") document.dispatchEvent(new CustomEvent("vatun-search"))
     else model.send_msg({ key: event.key })
   }
+  // A slider in motion changes the address many times; browsers refuse more than a few a second.
+  let writing = 0, step = false
+  model.on("msg:custom", (told) => {
+    if (typeof told.address !== "string") return
+    step = step || Boolean(told.step)
+    clearTimeout(writing)
+    writing = setTimeout(() => {
+      const address = location.pathname + told.address + location.hash
+      if (address !== location.pathname + location.search + location.hash) history[step ? "pushState" : "replaceState"](history.state, "", address)
+      step = false
+    }, 250)
+  })
   const back = () => model.send_msg({ address: location.search })
   document.addEventListener("keydown", down)
   document.addEventListener("pointerdown", press, true)
   document.addEventListener("pointerup", lift, true)
   addEventListener("popstate", back)
   model.on("remove", () => {
+    clearTimeout(writing)
     document.removeEventListener("keydown", down)
     document.removeEventListener("pointerdown", press, true)
     document.removeEventListener("pointerup", lift, true)

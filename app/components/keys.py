@@ -51,6 +51,18 @@ class Keys(JSComponent):
         self._on_address = on_address
         super().__init__(**params)
 
+    def write_address(self, text: str, *, is_step: bool) -> None:
+        """Show an address; the newest of a burst wins.
+
+        Parameters
+        ----------
+        text : str
+            Query with its question mark, or empty.
+        is_step : bool
+            Whether Back shall return to what was shown before.
+        """
+        self._send_msg({"address": text, "step": is_step})
+
     def _handle_msg(self, msg: Any) -> None:
         if not isinstance(msg, dict):
             return
@@ -60,4 +72,4 @@ class Keys(JSComponent):
         if isinstance(key, str) and self._on_key:
             self._on_key(key[:12])
         if isinstance(address, str) and self._on_address:
-            self._on_address(address[:2000])
+            self._on_address(address[:4000])

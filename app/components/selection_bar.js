@@ -7,9 +7,9 @@ export function render({ model, el }) {
     <div class="n"><span class="big"></span><small></small></div>
     <div class="mix desk"><div class="mixbar" role="img"></div><small></small></div><div class="vr"></div>
     <button type="button" class="ib desk" data-act="previous" aria-label="Previous image" title="Previous image (←)">${line('<path d="M10 3L5 8l5 5"/>')}</button>
-    <div class="film" role="listbox" aria-label="Selected images, least confident first; arrow keys move the focus"></div>
+    <div class="film" role="listbox" ></div>
     <button type="button" class="ib desk" data-act="next" aria-label="Next image" title="Next image (→)">${line('<path d="M6 3l5 5-5 5"/>')}</button>
-    <span class="at wide desk"></span><div class="vr"></div>
+    <label class="at desk"><span class="place wide"></span><select class="order" aria-label="Order of the selected images"></select><span class="swept"></span></label><div class="vr"></div>
     <button type="button" class="btn desk" data-act="invert" title="Select the others (i)">Invert</button>
     <button type="button" class="ib" data-act="undo" aria-label="Undo" title="Undo (z)">${line(UNDO)}</button>
     <button type="button" class="ib desk" data-act="redo" aria-label="Redo" title="Redo (Shift z)">${line(UNDO, 'style="transform:scaleX(-1)"')}</button>
@@ -17,6 +17,18 @@ export function render({ model, el }) {
   const $ = (s) => el.querySelector(s)
   for (const button of el.querySelectorAll("[data-act]"))
     button.onclick = () => model.send_msg({ act: button.dataset.act })
+
+  const order = $(".order")
+  order.onchange = () => model.send_msg({ order: order.value })
+  function options() {
+    order.replaceChildren(...model.bar_orders.map((o) => {
+      const option = document.createElement("option")
+      option.value = o.value
+      option.textContent = o.label
+      return option
+    }))
+    order.value = model.bar_data.order || ""
+  }
 
   function text() {
     const d = model.bar_data
@@ -49,7 +61,12 @@ export function render({ model, el }) {
     }))
     $(".mix small").textContent = d.mixtext || ""
     $(".mix small").title = d.mixtext || ""
-    $(".at").textContent = d.at || ""
+    const at = d.at || ""
+    $(".place").textContent = `${d.place || ""},`
+    $(".swept").textContent = d.swept || ""
+    $(".at").title = at
+    order.value = d.order || ""
+    $(".film").setAttribute("aria-label", `Selected images, ${at}; arrow keys move the focus`)
     for (const act of ["undo", "redo", "clear", "invert"])
       $(`[data-act=${act}]`).disabled = !(d.can || {})[act]
   }
@@ -86,13 +103,15 @@ export function render({ model, el }) {
   }
   function centre() {
     const strip = $(".film"), at = strip.querySelector(".focus")
-    if (at) strip.scrollLeft = at.offsetLeft - strip.offsetLeft - strip.clientWidth / 2 + at.offsetWidth / 2
+    strip.scrollLeft = !at ? 0 : at.offsetLeft - strip.offsetLeft - strip.clientWidth / 2 + at.offsetWidth / 2
   }
+  model.on("bar_orders", options)
   model.on("bar_data", text)
   model.on("bar_film", film)
   const seen = new ResizeObserver(centre)
   seen.observe($(".film"))
   model.on("remove", () => seen.disconnect())
+  options()
   text()
   film()
 }

@@ -10,7 +10,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from app import safe, theme
+from app import orders, safe, theme
 from feature_store.patterns.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -36,22 +36,28 @@ class SelectionBar(JSComponent):
         Texts and the class mix; all of it is set as text.
     bar_film : list of dict
         ``{"id", "url", "label", "bad", "focus"}`` of each picture.
+    bar_orders : list of dict
+        ``{"value", "label"}`` of each order of the film strip.
     """
 
     bar_data = param.Dict(default={})
     bar_film = param.List(default=[], item_type=dict)
+    bar_orders = param.List(default=[], item_type=dict)
 
     _esm = _HERE / "selection_bar.js"
-    _stylesheets: ClassVar[list[Any]] = [_HERE / "bars.css"]
+    _stylesheets: ClassVar[list[Any]] = [_HERE / "bars.css", _HERE / "selection_bar.css"]
 
     def __init__(self, runtime: Runtime, state: SessionState, **params: Any) -> None:
         self._runtime = runtime
         self._state = state
         self._order: NDArray[np.int32] = np.zeros(0, np.int32)
         super().__init__(**params)
+        self._orders = orders.known_orders(runtime)
+        self.bar_orders = [{"value": key, "label": said} for key, said in self._orders.items()]
         self._refresh()
         state.param.watch(
-            lambda *_: self._refresh(), ["selection", "focus", "split", "can_undo", "can_redo"]
+            lambda *_: self._refresh(),
+            ["selection", "focus", "split", "order", "can_undo", "can_redo"],
         )
 
     def move(self, step: int) -> None:
@@ -68,6 +74,9 @@ class SelectionBar(JSComponent):
         focus = safe.integer(msg.get("focus"), 0, 2**31 - 1)
         if focus is not None:
             self._state.set_focus(focus)
+        order = msg.get("order")
+        if isinstance(order, str) and order in self._orders:
+            self._state.order = order
         actions = {
             "previous": lambda: self.move(-1),
             "next": lambda: self.move(1),
@@ -87,10 +96,14 @@ class SelectionBar(JSComponent):
         found = np.flatnonzero(self._order == self._state.focus)
         return int(found[0]) if len(found) else None
 
+    def _order_name(self) -> str:
+        """Order of the strip; an order that this store does not have is that by confidence."""
+        return orders.order_or_default(self._runtime, self._state.order)
+
     def _refresh(self) -> None:
         table = self._runtime.images
         rows = table.rows(self._state.selected_ids)
-        self._order = table.ids[rows[np.argsort(table.confidence[rows], kind="stable")]]
+        self._order = table.ids[orders.sorted_rows(self._runtime, rows, self._order_name())]
         with pn.io.hold():
             self.param.update(bar_data=self._texts(rows), bar_film=self._film())
 
@@ -107,13 +120,13 @@ class SelectionBar(JSComponent):
                 "invert": not state.selection.is_all,
             },
             **self._mix(rows),
+            **self._at(rows),
         }
         if state.selection.is_all:
             return {
                 **common, "all": True, "n": total, "of": f"of {total} selected", "origin": "",
                 "share": f"{int(table.is_wrong[universe].sum()):,} wrong ({base})",
                 "base": " · draw round points, or press / to search",
-                "at": self._at(),
             }  # fmt: skip
         wrong = int(table.is_wrong[rows].sum())
         known = int((table.true_class[universe] >= 0).sum())
@@ -124,7 +137,7 @@ class SelectionBar(JSComponent):
             "origin": safe.plain(state.selection.origin, limit=60),
             "share": f"{'▲ ' if raised else ''}{wrong:,} wrong ({_share(table.is_wrong[rows])})",
             "raised": bool(raised),
-            "base": f" · all images {base}", "at": self._at(),
+            "base": f" · all images {base}",
             "hint": "No image matches. Undo, or clear the selection.",
         }  # fmt: skip
 
@@ -147,10 +160,17 @@ class SelectionBar(JSComponent):
         )
         return {"mix": mix, "mixtext": said}
 
-    def _at(self) -> str:
-        at = self._position()
-        of = f"{len(self._order):,}, least confident first"
-        return of if at is None else f"{at + 1:,} of {of}"
+    def _at(self, rows: NDArray[np.int64]) -> dict[str, str]:
+        """Where the focus stands in the strip, and how the strip is ordered."""
+        order, at = self._order_name(), self._position()
+        of = f"{len(self._order):,}"
+        place = of if at is None else f"{at + 1:,} of {of}"
+        return {
+            "at": f"{place}, {orders.order_words(self._runtime, rows, order)}",
+            "place": place,
+            "order": order,
+            "swept": orders.swept_words(self._runtime, rows, order),
+        }
 
     def _film(self) -> list[dict[str, Any]]:
         at = self._position() or 0

@@ -22,7 +22,7 @@ class TestBench(JSComponent):
     Parameters
     ----------
     bench_specs : list of dict
-        Controls: name, label, low, identity, high, step, format, is_switch. Fixed after creation.
+        Controls: name, label, help, low, identity, high, step, format, is_switch.
     bench_view : dict
         ``stage`` is ``"empty"`` (with headline, detail and cure), ``"loading"`` or ``"ready"``
         (with the figures of one answer).
@@ -30,9 +30,16 @@ class TestBench(JSComponent):
         Original and changed image, uint8 RGB, row by row.
     bench_maps : bytes
         Both evidence maps, float32, little-endian, row by row.
+    bench_evidence : dict
+        ``stage`` is ``"pending"``, ``"failed"`` (with a message) or ``"ready"`` (with size, names
+        and largest value of the maps, what may be chosen, and what is known of their trust).
+    bench_curves : dict
+        Response curves by perturbation.
+    bench_held : list of dict
+        Cases that are held side by side.
     bench_change : dict
-        Magnitudes by name and boxes: where the controls stand; ``seq`` is the number of the
-        last message of the browser that this knows of.
+        Magnitudes by name, boxes and fills: where the controls stand; ``seq`` is the number of
+        the last message of the browser that this knows of.
     bench_ahead : int
         -1 when no answer is awaited, else how many requests are before ours.
     """
@@ -43,10 +50,16 @@ class TestBench(JSComponent):
     bench_view = param.Dict(default={"stage": "loading"})
     bench_images = param.Bytes(default=b"")
     bench_maps = param.Bytes(default=b"")
+    bench_evidence = param.Dict(default={"stage": "pending"})
+    bench_curves = param.Dict(default={})
+    bench_held = param.List(default=[], item_type=dict)
     bench_change = param.Dict(default={"magnitudes": {}, "boxes": [], "seq": 0})
     bench_ahead = param.Integer(default=-1)
 
-    _esm = script("dom.js", "test_pictures.js", "test_controls.js", "test_bench.js")
+    _esm = script(
+        "dom.js", "chart.js", "test_pictures.js", "test_evidence.js", "test_controls.js",
+        "test_curves.js", "test_bench.js",
+    )  # fmt: skip
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "test_bench.css")]
 
     def __init__(self, on_message: Handler | None = None, **params: Any) -> None:

@@ -31,11 +31,13 @@ const FORMATS = {
   pixels: (v, side) => `${fixed(v * side, 1)} px`,
   percent: (v) => `${fixed(100 * v, 0)} %`,
   plain: (v) => fixed(v, 3),
+  epsilon: (v) => `${Number((255 * v).toFixed(2))}/255`,
+  switch: (v) => (v ? "on" : "off"),
 }
 // What a typed figure means, the inverse of what is shown.
-const SCALES = { pixels: (v, side) => v / side, percent: (v) => v / 100 }
+const SCALES = { pixels: (v, side) => v / side, percent: (v) => v / 100, epsilon: (v) => v / 255 }
 
-function slider(spec, box) {
+function slider(spec, box, moved) {
   let side = 1
   const name = h("button", { class: "k", type: "button", tabindex: -1, onclick: reset }, spec.label)
   const range = h("input", { type: "range", min: spec.low, max: spec.high, step: spec.step, "aria-label": spec.label })
@@ -54,10 +56,11 @@ function slider(spec, box) {
     row.classList.toggle("ch", changed)
     shown.textContent = FORMATS[spec.format](value, side)
     range.setAttribute("aria-valuetext", shown.textContent)
-    name.title = changed ? `Reset ${spec.label}` : spec.label
+    name.title = (changed ? `Reset ${spec.label}` : spec.label) + (spec.help ? `. ${spec.help}.` : "")
   }
   function tell(value) {
     paint(value)
+    moved(spec.name, value)
     box.put(spec.name, () => ({ kind: "set", name: spec.name, value: Number(range.value) }))
   }
   function reset() { range.value = spec.identity; tell(spec.identity) }
@@ -69,14 +72,14 @@ function slider(spec, box) {
     if (event.key === "Escape" || event.key === "Delete" || event.key === "Backspace") { event.preventDefault(); event.stopPropagation(); reset() }
   })
   shown.addEventListener("click", () => {
-    typed.value = shown.textContent.replace(MINUS, "-").replace(/[^0-9.+-]/g, "")
+    typed.value = shown.textContent.replace(MINUS, "-").replace("/255", "").replace(/[^0-9.+-]/g, "")
     typed.hidden = false; shown.hidden = true
     typed.focus(); typed.select()
   })
   const leave = (keep) => {
     if (typed.hidden) return
     typed.hidden = true; shown.hidden = false
-    const text = typed.value.trim().replace(",", ".").replace(MINUS, "-")
+    const text = typed.value.trim().replace(",", ".").replace(MINUS, "-").replace(/\/255$/, "")
     const figure = Number(text)
     if (!keep || text === "" || !Number.isFinite(figure)) return
     const scale = SCALES[spec.format]
@@ -91,6 +94,7 @@ function slider(spec, box) {
   paint(spec.identity)
   return {
     node: row,
+    move(value) { range.value = value; tell(Number(range.value)) },
     set(value, shorter) {
       side = shorter
       if (held) { paint(Number(range.value)); return }
@@ -100,46 +104,93 @@ function slider(spec, box) {
   }
 }
 
-function controls(specs, send, changed) {
+// A select that is there only while its choice has an effect.
+function fillChoice(label, kind, options, send) {
+  const node = h("select", { class: "fill", "aria-label": label, title: label, hidden: true, onchange: () => send({ kind, value: node.value }) },
+    ...options.map((name) => h("option", { value: name }, `${label.split(" ")[0].toLowerCase()}: ${name}`)))
+  return { node, set(value, hasEffect) { node.hidden = !hasEffect; node.value = value } }
+}
+
+const SHOWN_SLIDERS = 6
+// `moved(name, value)` is told of a control in hand at once, before the server answers.
+function controls(specs, send, changed, moved) {
   const box = outbox(send, changed)
   const sliders = new Map()
   const switches = new Map()
   const list = h("div", { class: "sls" })
   const tools = h("div", { class: "tools" })
   const signs = { horizontal_flip: "↔", vertical_flip: "↕" }
-  for (const spec of specs) {
-    if (spec.is_switch) {
-      const button = h("button", { class: "btn sw2", type: "button", "aria-pressed": "false", title: spec.label, "aria-label": spec.label, "data-name": spec.name }, signs[spec.name] || spec.label)
-      button.addEventListener("click", () => {
-        const on = button.getAttribute("aria-pressed") !== "true"
-        button.setAttribute("aria-pressed", String(on))
-        box.put(spec.name, () => ({ kind: "set", name: spec.name, value: on ? 1 : 0 }))
-      })
-      switches.set(spec.name, button)
-      tools.append(button)
-    } else {
-      const row = slider(spec, box)
-      sliders.set(spec.name, row)
-      list.append(row.node)
-    }
+  const more = h("button", { class: "btn txt more", type: "button", "aria-expanded": "false" })
+  const opened = (is) => {
+    list.classList.toggle("all", is)
+    more.setAttribute("aria-expanded", String(is))
+    more.textContent = is ? "Fewer" : `+ ${sliders.size - SHOWN_SLIDERS} more`
   }
+  function build(given) {
+    specs = given
+    sliders.clear(); switches.clear(); list.replaceChildren()
+    tools.querySelectorAll(".sw2").forEach((b) => b.remove())
+    for (const spec of specs) {
+      if (spec.is_switch) {
+        const button = h("button", { class: "btn sw2", type: "button", "aria-pressed": "false", title: spec.label, "aria-label": spec.label, "data-name": spec.name }, signs[spec.name] || spec.label)
+        button.addEventListener("click", () => {
+          const on = button.getAttribute("aria-pressed") !== "true"
+          button.setAttribute("aria-pressed", String(on))
+          moved(spec.name, on ? 1 : 0)
+          box.put(spec.name, () => ({ kind: "set", name: spec.name, value: on ? 1 : 0 }))
+        })
+        switches.set(spec.name, button)
+        tools.insertBefore(button, more)
+      } else {
+        const row = slider(spec, box, moved)
+        sliders.set(spec.name, row)
+        list.append(row.node)
+      }
+    }
+    more.hidden = sliders.size <= SHOWN_SLIDERS
+    opened(list.classList.contains("all"))
+  }
+  more.addEventListener("click", () => opened(!list.classList.contains("all")))
   const restore = h("button", { class: "btn", type: "button", hidden: true, onclick: () => send({ kind: "unbox", index: -1 }) })
+  const undo = h("button", { class: "btn txt", type: "button", title: "Undo (z)", "aria-label": "Undo", onclick: () => box.put("undo", () => ({ kind: "undo" })) }, "↶")
   const all = h("button", { class: "btn txt", type: "button", "data-action": "reset", onclick: () => box.put("reset", () => ({ kind: "reset" })) }, "Reset all")
-  tools.append(restore, h("span", { class: "sp" }), all)
+  const fill = fillChoice("Fill of removed regions", "region_fill", ["mean", "black", "blur"], (m) => box.put("region_fill", () => m))
+  const corners = fillChoice("Corners that a rotation turns in", "rotation_fill", ["black", "edge", "mirror"], (m) => box.put("rotation_fill", () => m))
+  const note = h("span", { class: "mut attack", hidden: true })
+  tools.append(more, h("span", { class: "sp" }), undo, all)
+  const extra = h("div", { class: "tools extra" }, restore, fill.node, corners.node, note)
+  build(specs)
   return {
     isQuiet: box.isQuiet,
-    node: h("div", { class: "ctl", role: "group", "aria-label": "Changes of the image" }, list, tools),
-    set(change, shorter) {
+    build,
+    move(name, value) {
+      if (sliders.has(name)) sliders.get(name).move(value)
+      else { moved(name, value >= 0.5 ? 1 : 0); box.put(name, () => ({ kind: "set", name, value: value >= 0.5 ? 1 : 0 })) }
+    },
+    node: h("div", { class: "ctl", role: "group", "aria-label": "Changes of the image" }, list, tools, extra),
+    set(change, shorter, attack) {
       box.answer(change.seq)
       if (!box.isQuiet()) return
-      for (const spec of specs) {
+      let hidden = false
+      specs.forEach((spec) => {
         const value = spec.name in change.magnitudes ? change.magnitudes[spec.name] : spec.identity
         if (spec.is_switch) switches.get(spec.name).setAttribute("aria-pressed", String(value === 1))
-        else sliders.get(spec.name).set(value, shorter)
-      }
+        else {
+          sliders.get(spec.name).set(value, shorter)
+          if (spec.name in change.magnitudes && [...sliders.keys()].indexOf(spec.name) >= SHOWN_SLIDERS) hidden = true
+        }
+      })
+      // A change that cannot be seen would puzzle: its slider is shown.
+      if (hidden) opened(true)
       const n = change.boxes.length
       restore.hidden = n === 0
-      restore.textContent = n === 1 ? "Restore region" : `Restore ${n} regions`
+      restore.textContent = n === 1 ? "Restore" : `Restore ${n}`
+      restore.title = n === 1 ? "Restore the removed region" : "Restore all removed regions"
+      fill.set(change.region_fill || "mean", n > 0)
+      corners.set(change.rotation_fill || "black", "rotation" in change.magnitudes)
+      note.hidden = !("fgsm" in change.magnitudes) || !attack
+      note.textContent = attack || ""
+      extra.hidden = n === 0 && !("rotation" in change.magnitudes) && note.hidden
       all.disabled = n === 0 && Object.keys(change.magnitudes).length === 0
     },
   }

@@ -61,16 +61,16 @@ function contour(field, size, level) {
 }
 
 const FIELD = 96
-function drawEvidence(canvas, bytes, width, height, map, mapWidth, mapHeight, shared, colour) {
+function drawEvidence(canvas, bytes, width, height, map, mapWidth, mapHeight, shared, colour, strength) {
   const pen = drawPixels(canvas, bytes, width, height, true)
-  if (!(shared > 0)) return
+  if (!(shared > 0) || !(strength > 0)) return
   const field = enlarge(map, mapWidth, mapHeight, FIELD)
   const layer = document.createElement("canvas")
   layer.width = layer.height = FIELD
   const image = new ImageData(FIELD, FIELD)
   field.forEach((value, i) => {
     const share = value / shared
-    image.data.set([...colour(share), 255 * Math.min(0.82, 1.5 * share)], 4 * i)
+    image.data.set([...colour(share), 255 * strength * Math.min(0.82, 1.5 * share)], 4 * i)
   })
   layer.getContext("2d").putImageData(image, 0, 0)
   pen.imageSmoothingEnabled = true
@@ -89,6 +89,12 @@ function drawEvidence(canvas, bytes, width, height, map, mapWidth, mapHeight, sh
 
 const readable = (value) => value === 0 ? "0" : value >= 100 ? whole(value) : value >= 0.01 ? value.toPrecision(2) : value.toExponential(0).replace("-", MINUS)
 
+// Two lines under a picture.
+function facts() {
+  const node = h("div", { class: "facts" })
+  return { node, draw: (lines) => node.replaceChildren(...lines.map((line) => h("span", { title: line.help }, line.text))) }
+}
+
 // Four figures; dragging on the first removes a rectangle, given as shares of width and height.
 function pictures(send) {
   const figure = (kind) => {
@@ -97,7 +103,8 @@ function pictures(send) {
     const words = h("div", { class: "none", hidden: true })
     const frame = h("div", { class: `im ${kind}` }, canvas, badge, words)
     const title = h("b")
-    return { canvas, badge, words, frame, title, box: h("figure", {}, frame, h("figcaption", {}, title)) }
+    const more = kind === "evidence" ? trustLines() : facts()
+    return { canvas, badge, words, frame, title, more, box: h("figure", {}, frame, h("figcaption", {}, title), more.node) }
   }
   const [original, changed, first, second] = ["original", "changed", "evidence", "evidence"].map(figure)
   const hint = h("span", { class: "hint" }, "drag to remove")
@@ -143,7 +150,7 @@ function pictures(send) {
     })
   }
 
-  function draw(view, imageBytes, mapBytes) {
+  function draw(view, evidence, imageBytes, mapBytes, strength) {
     const { width, height } = view.image
     for (const part of [original, changed, first, second]) part.frame.style.aspectRatio = `${width} / ${height}`
     const size = 3 * width * height
@@ -153,24 +160,36 @@ function pictures(send) {
     drawPixels(original.canvas, pair[0], width, height)
     drawPixels(changed.canvas, pair[1], width, height)
     original.title.textContent = "Original"
-    original.canvas.setAttribute("aria-label", `original image ${view.image.id}`)
+    original.canvas.setAttribute("aria-label", `original ${view.image.id}`)
     changed.title.textContent = view.image.same ? "No change yet" : "Changed"
-    changed.canvas.setAttribute("aria-label", `changed image ${view.image.id}`)
-    const e = view.evidence
-    const cells = e.width * e.height
+    changed.canvas.setAttribute("aria-label", `changed ${view.image.id}: ${view.words}`)
+    changed.title.title = view.words
+    original.more.draw(view.facts[0])
+    changed.more.draw(view.image.same ? [] : view.facts[1])
+    drawMaps(view, evidence, pair, mapBytes, strength)
+  }
+  function drawMaps(view, e, pair, mapBytes, strength) {
+    const { width, height } = view.image
+    const isReady = e.stage === "ready"
+    node.classList.toggle("old", e.stage === "pending")
+    if (e.stage === "pending" && e.max) return
+    const cells = isReady ? e.width * e.height : 0
     const maps = new Float32Array(mapBytes.slice ? mapBytes.slice(0) : mapBytes)
-    const shared = Math.max(...e.max)
+    const fits = isReady && maps.length === 2 * cells
+    const shared = fits ? Math.max(...e.max) : 0
     const colour = ramp(view.inferno)
     ;[first, second].forEach((part, k) => {
-      drawEvidence(part.canvas, pair[k], width, height, maps.subarray(k * cells, (k + 1) * cells), e.width, e.height, shared, colour)
-      part.badge.hidden = !(e.max[k] > 0)
-      part.badge.textContent = `max ${readable(e.max[k])}`
-      part.words.hidden = e.max[k] > 0
-      part.words.textContent = e.max[k] > 0 ? "" : `No positive evidence for ${e.names[k]} in ${e.layer}`
-      part.canvas.setAttribute("aria-label", `Evidence (Grad-CAM, ${e.layer}) for ${e.names[k]} in the ${k ? "changed" : "original"} image, highest ${readable(e.max[k])}`)
+      drawEvidence(part.canvas, pair[k], width, height, maps.subarray(k * cells, (k + 1) * cells), e.width, e.height, shared, colour, strength)
+      const top = fits ? e.max[k] : 0
+      part.badge.hidden = !(top > 0)
+      part.badge.textContent = `max ${readable(top)}`
+      part.words.hidden = !fits || top > 0
+      part.words.textContent = fits && !(top > 0) ? `No positive evidence for ${e.names[k]} in ${e.place}` : ""
+      part.canvas.setAttribute("aria-label", fits ? `Evidence (${e.title}) for ${e.names[k]} in the ${k ? "changed" : "original"} image, highest ${readable(top)}` : "Evidence is being drawn")
+      part.more.draw(fits && e.trust ? e.trust[k] : null, Boolean(fits && e.trust))
     })
-    first.title.textContent = `Evidence for ${e.names[0]}`
-    second.title.textContent = e.names[0] === e.names[1] ? "… in the changed" : `… ${e.names[1]} in the changed`
+    first.title.textContent = fits ? `Evidence for ${e.names[0]}` : "Evidence"
+    second.title.textContent = !fits ? "… in the changed" : e.names[0] === e.names[1] ? "… in the changed" : `… ${e.names[1]}, changed`
     for (const part of [first, second]) part.title.title = part.title.textContent
   }
   return { node, draw, boxes }

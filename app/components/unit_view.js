@@ -117,6 +117,25 @@ export function render({ model, el }) {
     pen.strokeStyle = colour
     pen.strokeRect(x - side / 2, y - side / 2, side, side)
   }
+  // The changed copy, only where its winners differ: dashes to and from a hollow square.
+  function copy(pen, valid) {
+    const stops = model.unit_other.map((k, l) => [l, k]).filter(valid)
+    const isOther = ([l, k]) => model.unit_path[l] !== k
+    for (const [colour, width] of [[css("surface"), 3.4], [css("accent"), 1.2]]) {
+      pen.beginPath()
+      stops.forEach((stop, i) => {
+        if (!i || !(isOther(stop) || isOther(stops[i - 1]))) return
+        pen.moveTo(...centre(...stops[i - 1]))
+        pen.lineTo(...centre(...stop))
+      })
+      pen.setLineDash([4, 3])
+      pen.strokeStyle = colour
+      pen.lineWidth = width
+      pen.stroke()
+    }
+    pen.setLineDash([])
+    stops.filter(isOther).forEach(([l, k]) => frame(pen, l, k, 7, css("accent"), 1.5))
+  }
   function overlay() {
     if (!plan) return
     const pen = size(over)
@@ -130,6 +149,7 @@ export function render({ model, el }) {
       pen.lineWidth = width
       pen.stroke()
     }
+    copy(pen, valid)
     const radius = model.unit_layers.length > 24 ? 2.6 : 3.4
     for (const [x, y] of points) {
       for (const [colour, r] of [[css("surface"), radius + 1.2], [css("accent"), radius]]) {
@@ -169,7 +189,7 @@ export function render({ model, el }) {
     const layer = model.unit_layers[l]
     const shades = new Uint8Array(model.unit_shades)
     const share = shades.length ? `percentile ${Math.round((100 * shades[starts[l] + k]) / 255)}` : ""
-    const words = [share, model.unit_path[l] === k ? "on the path" : ""].filter(Boolean).join(" · ")
+    const words = [share, model.unit_path[l] === k ? "on the path" : "", model.unit_other[l] === k && model.unit_path[l] !== k ? "on the changed copy's path" : ""].filter(Boolean).join(" · ")
     tip.replaceChildren(h("b", {}, `${layer.name} · ${k}`), words ? h("span", {}, words) : "")
     const [x, y] = centre(l, k)
     tip.style.left = `${Math.min(Math.max(4, x - tip.offsetWidth / 2), box.clientWidth - tip.offsetWidth - 4)}px`
@@ -197,7 +217,7 @@ export function render({ model, el }) {
   })
 
   const redraw = onceAFrame(model, ["unit_layers", "unit_shades"], draw)
-  onceAFrame(model, ["unit_path", "unit_pattern", "unit_chosen", "unit_label"], overlay)
+  onceAFrame(model, ["unit_path", "unit_other", "unit_pattern", "unit_chosen", "unit_label"], overlay)
   const watch = new ResizeObserver(redraw)
   watch.observe(box)
   model.on("remove", () => watch.disconnect())

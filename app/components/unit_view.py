@@ -25,6 +25,9 @@ class UnitView(JSComponent):
         Activation percentile of each filter, 0 to 255, layer after layer; empty while unknown.
     unit_path : list of int
         Winning filter of each layer for the focus; -1 is none. Empty without a focus.
+    unit_other : list of int
+        Winning filter of each layer for a changed copy of the focus; it is drawn where it differs
+        from ``unit_path``. Empty without a copy.
     unit_pattern, unit_chosen : list of [layer, filter]
         Filters of the open pattern, and the chosen ones; layers by position in ``unit_layers``.
     unit_label : str
@@ -34,6 +37,7 @@ class UnitView(JSComponent):
     unit_layers = param.List(default=[], item_type=dict)
     unit_shades = param.Bytes(default=b"")
     unit_path = param.List(default=[], item_type=int)
+    unit_other = param.List(default=[], item_type=int)
     unit_pattern = param.List(default=[])
     unit_chosen = param.List(default=[])
     unit_label = param.String(default="")

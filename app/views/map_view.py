@@ -342,7 +342,8 @@ class MapView(pn.viewable.Viewer):
         state = self._state
         place = self._index.place(state.focus) if state.focus is not None else None
         rings = plots.map_rings(place, dark=state.dark)
-        return plots.map_changed(state.changed_place, place, dark=state.dark) * rings
+        words = "changed" if state.upload is None else "upload"
+        return plots.map_changed(state.changed_place, place, words=words, dark=state.dark) * rings
 
     def _label_marks(self, data: Any) -> hv.Overlay:
         del data

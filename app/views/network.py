@@ -16,15 +16,18 @@ from app.components.unit_view import UnitView
 from app.inference import VatunError
 from app.layer_names import short_names
 from app.shell import view_frame
-from app.views import filter_figures, pattern_figures
+from app.views import filter_figures, pattern_figures, pattern_list
 from app.worker import WorkerError
 from feature_store import StoreError, queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from app.runtime import Runtime
     from app.state import SessionState
+    from app.views.pattern_list import Question
     from feature_store.patterns.cards import PatternCard, Recommendation
 
 INFO = (
@@ -39,11 +42,7 @@ PAGE = 20
 TOP_IMAGES = 20
 """Images shown of a chosen filter."""
 
-PATH_SETS = {
-    "balanced": "balanced",
-    "mean": "mean",
-    "paper": "paper",
-}
+_NOTHING_YET = object()
 
 _BODY_CSS = (
     ":host{min-height:0!important}"
@@ -63,8 +62,8 @@ class NetworkView(pn.viewable.Viewer):
     runtime : Runtime
         Store and names that all sessions share.
     state : SessionState
-        What this session looks at; the view answers to selection, focus, path set, filters and
-        open pattern.
+        What this session looks at; the view answers to selection, focus, upload, the path of an
+        uploaded or changed image, path set, filters and open pattern.
     """
 
     def __init__(self, runtime: Runtime, state: SessionState, **params: Any) -> None:
@@ -75,13 +74,15 @@ class NetworkView(pn.viewable.Viewer):
         self._names = short_names(self._layers)
         self._modules = [row.layer_name for row in self._layers]
         self._total = sum(int(row.filters) for row in self._layers)
-        self._shaded: int | None = -1
+        self._shaded: object = _NOTHING_YET
+        self._upload: object = None
         self._ticket = 0
         self._limit = PAGE
         self._order = ""
         self._open: PatternCard | None = None
-        self._asked: int | None = None
-        sets = {name: label for name, label in PATH_SETS.items() if self._has_set(name)}
+        self._question: Question | None = None
+        known = pattern_list.PATH_SETS.items()
+        sets = {name: label for name, label in known if self._has_set(name)}
         self._sets = Choice.of(sets, state.path_set, label="Path set")
         self._sets.css_classes = ["vt-wide"]
         self._line = pn.pane.HTML(
@@ -125,7 +126,8 @@ class NetworkView(pn.viewable.Viewer):
     def _watch(self) -> None:
         watch = self._state.param.watch
         watch(self._follow_selection, ["selection", "split"])
-        watch(self._follow_focus, ["focus"])
+        watch(self._follow_focus, ["focus", "upload"])
+        watch(self._follow_live, ["live_paths", "live_activations"])
         watch(self._follow_filters, ["filters"])
         watch(self._follow_path_set, ["path_set"])
         watch(self._follow_pattern, ["pattern"])
@@ -148,12 +150,27 @@ class NetworkView(pn.viewable.Viewer):
         self._list_again()
 
     def _follow_focus(self, *_: Any) -> None:
+        is_same = self._state.upload is self._upload
+        self._upload = self._state.upload
         self._draw_focus()
+        if not is_same:
+            # An upload brings its own order, and takes it along when it goes.
+            self._order = ""
+            self._list_again()
         # While a pattern is open its list stays: one looks through its members.
-        if self.order == "image" and self._state.pattern is None:
+        elif self.order == "image" and self._state.pattern is None:
             self._list_again()
         else:
             self._mark_focus()
+
+    def _follow_live(self, *_: Any) -> None:
+        """Follow the path of an upload or of the changed copy: it is found after each change."""
+        self._draw_focus()
+        order, asked = self.order, self._question.order if self._question else ""
+        if order != asked or (order == "path" and self._state.pattern is None):
+            self._list_again()
+        elif "title" in self._cards.card_head:
+            self._cards.card_head = {**self._cards.card_head, "orders": self._offered()}
 
     def _follow_filters(self, *_: Any) -> None:
         self._units.unit_chosen = [list(item) for item in self._state.filters]
@@ -189,39 +206,61 @@ class NetworkView(pn.viewable.Viewer):
     # Filters.
 
     def _draw_focus(self) -> None:
-        """Draw the path of the focus image at once; its activations follow."""
-        store, focus = self._runtime.store, self._state.focus
-        path: list[int] = []
-        if focus is not None:
-            try:
-                path = [int(v) for v in queries.path_of(store, self._state.path_set, focus)]
-            except StoreError:
-                path = []
+        """Draw the path of the image under test at once; its activations follow."""
+        state = self._state
+        live = pattern_list.live_path(state)
+        path, other = self._stored_path(), list(live or ())
+        if state.upload is not None:
+            path, other = other, []
         self._units.param.update(
             unit_path=path,
-            unit_label=f"{self._total:,} filters of {len(self._layers)} layers; arrow keys move "
-            "by layer and filter, Enter chooses a filter",
+            unit_other=other,
+            unit_label=filter_figures.spoken(self._total, len(self._layers), path, other),
         )
-        if focus != self._shaded:
-            self._draw_line(focus, "reading" if focus is not None else "")
-            pn.state.execute(partial(self._shade, focus))
+        subject = state.focus if state.upload is None else state.upload
+        # The activations of an upload come with its path; those of a stored image are asked for.
+        if subject != self._shaded or state.upload is not None:
+            self._draw_line("" if subject is None else "reading")
+            pn.state.execute(partial(self._shade, subject))
+        else:
+            self._draw_line("shown" if self._units.unit_shades else "")
 
-    async def _shade(self, focus: int | None) -> None:
-        """Shade the filters by the focus image; the first time reads many activations."""
+    def _stored_path(self) -> list[int]:
+        """Return the path of the focus as the store knows it, empty without."""
+        store, focus = self._runtime.store, self._state.focus
+        if focus is None:
+            return []
+        try:
+            return [int(v) for v in queries.path_of(store, self._state.path_set, focus)]
+        except StoreError:
+            return []
+
+    async def _shade(self, subject: object) -> None:
+        """Shade the filters by an image; the first time reads many activations.
+
+        Parameters
+        ----------
+        subject : int, object or None
+            Focus or upload whose activations are meant.
+        """
         shades = b""
-        if focus is not None:
-            try:
-                shades = _bytes(await self._percentiles(focus))
-            except StoreError:
-                shades = b""
+        try:
+            if isinstance(subject, int):
+                shades = filter_figures.shades(await self._percentiles(subject))
+            elif subject is not None and self._state.live_activations is not None:
+                live = list(self._state.live_activations)
+                shades = filter_figures.shades(await asyncio.to_thread(self._rank, live))
+        except StoreError:
+            shades = b""
 
         def turn() -> None:
-            if focus == self._state.focus:
-                self._draw_shades(focus, shades)
+            state = self._state
+            if subject == (state.focus if state.upload is None else state.upload):
+                self._draw_shades(subject, shades)
 
         pn.state.execute(turn, schedule=True)
 
-    async def _percentiles(self, focus: int) -> Any:
+    async def _percentiles(self, focus: int) -> list[NDArray[np.uint8]]:
         """Return the percentile of every filter of an image, by layer."""
         store = self._runtime.store
         try:
@@ -230,20 +269,28 @@ class NetworkView(pn.viewable.Viewer):
             seen = await self._runtime.inference.test(focus, session=(id(self), "shade"))
         except (WorkerError, VatunError):
             return await asyncio.to_thread(queries.activation_percentiles, store, focus)
+        return await asyncio.to_thread(self._rank, list(seen.activations))
 
-        def work() -> Any:
-            return queries.activation_reference(store).percentiles(list(seen.activations))
+    def _rank(self, activations: list[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
+        return queries.activation_reference(self._runtime.store).percentiles(activations)
 
-        return await asyncio.to_thread(work)
-
-    def _draw_shades(self, focus: int | None, shades: bytes) -> None:
-        self._shaded = focus
-        self._draw_line(focus, "shown" if shades else "")
+    def _draw_shades(self, subject: object, shades: bytes) -> None:
+        self._shaded = subject
+        is_awaited = self._state.upload is not None and self._state.live_activations is None
+        self._draw_line("shown" if shades else "reading" if is_awaited else "")
         self._units.unit_shades = shades
 
-    def _draw_line(self, focus: int | None, shades: str) -> None:
+    def _draw_line(self, shades: str) -> None:
+        state = self._state
+        focus = "" if state.focus is None else f"image {state.focus:,}"
+        path, other = self._units.unit_path, self._units.unit_other
         self._line.object = filter_figures.line(
-            self._total, len(self._layers), focus, shades=shades
+            self._total,
+            len(self._layers),
+            "your upload" if state.upload is not None else focus,
+            shades=shades,
+            differing=filter_figures.differing(path, other) if other else None,
+            is_changed=state.upload is not None and pattern_list.is_copy(state),
         )
 
     def _pick(self, layer: int, filter_index: int, add: bool) -> None:
@@ -287,20 +334,15 @@ class NetworkView(pn.viewable.Viewer):
     @property
     def order(self) -> str:
         """How the listed patterns are chosen: a key of ``pattern_figures.ORDERS``."""
-        allowed = self._orders()
-        if self._order in allowed:
+        if self._order in pattern_list.orders(self._state):
             return self._order
-        preferred = ("filters", "selection", "image", "distinctive")
-        return next(name for name in preferred if name in allowed)
+        return pattern_list.preferred(self._state)
 
-    def _orders(self) -> list[str]:
-        state = self._state
-        is_there = {
-            "selection": not state.selection.is_all,
-            "image": state.focus is not None,
-            "filters": bool(state.filters),
-        }
-        return [name for name in pattern_figures.ORDERS if is_there.get(name, True)]
+    def _offered(self) -> list[dict[str, str]]:
+        return [
+            {"value": name, "label": label}
+            for name, label in pattern_list.orders(self._state).items()
+        ]
 
     def _list_again(self) -> None:
         self._limit = PAGE
@@ -337,16 +379,17 @@ class NetworkView(pn.viewable.Viewer):
         ticket = self._ticket if ticket is None else ticket
         if ticket != self._ticket:
             return
-        order, limit = self.order, self._limit
-        work = self._question(order, limit)
+        question = pattern_list.Question.of(self._state, self.order, self._limit)
         draw: Callable[[], None]
-        self._asked = self._state.focus
+        self._question = question
         try:
-            found, items = await asyncio.to_thread(work)
+            found, items = await asyncio.to_thread(
+                question.answer, self._runtime, self._names, self._modules
+            )
         except StoreError as error:
             draw = partial(self._fail, pattern_figures.failure(error, self._runtime.store))
         else:
-            draw = partial(self._draw, found, items, order)
+            draw = partial(self._draw, found, items, question)
 
         def turn() -> None:
             if ticket == self._ticket:
@@ -354,72 +397,24 @@ class NetworkView(pn.viewable.Viewer):
 
         pn.state.execute(turn, schedule=True)
 
-    def _question(
-        self, order: str, limit: int
-    ) -> Callable[[], tuple[Recommendation, list[dict[str, Any]]]]:
-        """Return the search as a function of nothing that the session can change meanwhile."""
-        state, runtime = self._state, self._runtime
-        store, path_set = runtime.store, state.path_set
-        selection, focus, filters = state.selection, state.focus, state.filters
-        opened, universe, split = state.pattern, state.universe, state.split
-        ids = None if selection.is_all else selection.ids
-
-        def find() -> Recommendation:
-            if order == "selection" and ids is not None:
-                return queries.patterns_of_selection(store, path_set, ids, limit=limit)
-            if order == "image" and focus is not None:
-                return queries.patterns_of_image(
-                    store, path_set, focus, limit=limit, selection=ids
-                )
-            if order == "filters":
-                return queries.patterns_of_filters(
-                    store, path_set, filters, limit=limit, selection=ids
-                )
-            return queries.top_patterns(store, path_set, order=order, limit=limit, selection=ids)
-
-        def work() -> tuple[Recommendation, list[dict[str, Any]]]:
-            found = find()
-            shown = list(found)
-            if opened is not None and all(card.pattern_id != opened for card in shown):
-                # What is open does not vanish because the question changed.
-                kept = queries.pattern_card(store, path_set, opened, selection=ids)
-                if not kept.n_selected:
-                    # None of its members is selected: its figures are those of all images.
-                    kept = queries.pattern_card(store, path_set, opened)
-                shown.insert(0, kept)
-            items = [
-                pattern_figures.card(
-                    pattern,
-                    runtime,
-                    names=self._names,
-                    modules=self._modules,
-                    selection=selection,
-                    focus=focus,
-                    select=pattern_figures.select_words(
-                        queries.pattern_members(store, path_set, pattern.pattern_id),
-                        universe,
-                        split,
-                    ),
-                )
-                for pattern in shown
-            ]
-            return found, items
-
-        return work
-
-    def _draw(self, found: Recommendation, items: list[dict[str, Any]], order: str) -> None:
+    def _draw(
+        self, found: Recommendation, items: list[dict[str, Any]], question: Question
+    ) -> None:
         n_selected = 0 if self._state.selection.is_all else len(self._state.selection)
         is_whole = len(found) < self._limit
         self._cards.param.update(
             card_items=items,
             card_total=len(items) if is_whole else found.n_found,
             card_head={
-                **pattern_figures.header(found, order, n_selected, self._asked),
-                "orders": [
-                    {"value": name, "label": pattern_figures.ORDERS[name]}
-                    for name in self._orders()
-                ],
-                "order": order,
+                **pattern_figures.header(
+                    found,
+                    question.order,
+                    n_selected,
+                    question.focus,
+                    is_copy=question.is_copy,
+                ),
+                "orders": self._offered(),
+                "order": question.order,
             },
         )
 
@@ -439,7 +434,7 @@ class NetworkView(pn.viewable.Viewer):
             image = safe.integer(message.get("image"), 0, 2**31 - 1)
             if image is not None:
                 state.set_focus(image)
-        elif kind == "order" and message.get("value") in self._orders():
+        elif kind == "order" and message.get("value") in list(pattern_list.orders(state)):
             self._order = str(message["value"])
             self._list_again()
         elif kind == "more" and len(self._cards.card_items) < self._cards.card_total:
@@ -480,8 +475,3 @@ class NetworkView(pn.viewable.Viewer):
         else:
             self._order = "distinctive"
             self._list_again()
-
-
-def _bytes(percentiles: Any) -> bytes:
-    """One byte a filter, layer after layer."""
-    return b"".join(np.ascontiguousarray(part, dtype=np.uint8).tobytes() for part in percentiles)

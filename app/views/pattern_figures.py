@@ -30,6 +30,7 @@ _RAMP = 13
 
 ORDERS = {
     "selection": "For the selection",
+    "path": "On its path",
     "image": "For this image",
     "filters": "With the filter",
     "distinctive": "Distinctive",
@@ -214,7 +215,12 @@ def _power(q: float) -> str:
 
 
 def header(
-    found: Recommendation, order: str, n_selected: int, focus: int | None
+    found: Recommendation,
+    order: str,
+    n_selected: int,
+    focus: int | None,
+    *,
+    is_copy: bool = False,
 ) -> dict[str, str]:
     """Return title and count of the list.
 
@@ -228,6 +234,9 @@ def header(
         Images selected; 0 for all.
     focus : int or None
         Image whose patterns are listed, where it is one image's.
+    is_copy : bool
+        Whether the path whose patterns are listed is that of the changed copy; else it is an
+        upload's.
 
     Returns
     -------
@@ -237,6 +246,9 @@ def header(
     titles = {
         "selection": "Patterns over-represented in the selection",
         "shared": "Patterns that the selected images share",
+        "path": "Patterns of the changed copy"
+        if is_copy
+        else "Patterns on the path of your upload",
         "image": "Patterns of the image" if focus is None else f"Patterns of image {focus:,}",
         "filters": "Patterns with the filter",
         "distinctive": "Most distinctive patterns",
@@ -249,7 +261,7 @@ def header(
     if found.n_found > len(found) and kind != "general":
         result["detail"] += ", near twins skipped"
     if not len(found):
-        result |= _nothing(kind, n_selected)
+        result |= _nothing(kind, n_selected, is_copy=is_copy)
     return result
 
 
@@ -264,7 +276,7 @@ def failure(error: StoreError, store: Store) -> dict[str, str]:
     return {"headline": headline, "words": safe.plain(words, limit=400), "command": command}
 
 
-def _nothing(kind: str, n_selected: int) -> dict[str, str]:
+def _nothing(kind: str, n_selected: int, *, is_copy: bool) -> dict[str, str]:
     if kind in {"selection", "shared"}:
         images = "image is" if n_selected == 1 else "images are"
         return {
@@ -279,6 +291,14 @@ def _nothing(kind: str, n_selected: int) -> dict[str, str]:
             "words": "It is never the strongest of its layer in 5 images that also agree in a "
             "neighbouring layer. Choose another filter or another path set.",
             "cure": "Clear the filter",
+        }
+    if kind == "path":
+        whose = "the changed copy" if is_copy else "your upload"
+        return {
+            "headline": "No pattern lies on this path",
+            "words": f"No 5 images of the store share two neighbouring winners with {whose}. "
+            "Another path set may know some.",
+            "cure": "Show distinctive patterns",
         }
     if kind == "image":
         return {

@@ -210,7 +210,7 @@ class SimulationView(pn.viewable.Viewer):
         name = self._state.simulation_perturbation
         change = self._state.change or Change()
         try:
-            self._state.change = change.with_magnitude(name, magnitude)
+            self._state.set_change(change.with_magnitude(name, magnitude), control=name)
         except VatunError:
             # A store may sweep beyond the limits that the sliders of B have.
             return

@@ -7,123 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app import safe, theme
-from app.inference import ATTACKS, PERTURBATION_SPECS, Change, change_from
+from app.views.testing_changes import MINUS, change_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from app.inference import PerturbationSpec, TestResult
-
-MINUS = "\u2212"
+    from app.inference import TestResult
 
 SHOWN_CLASSES = 5
-"""Classes with a score bar, besides the true one and the one predicted first."""
+"""Classes with a score bar: the one predicted first, the true one, and the highest others."""
 
-MAX_BOXES = 8
-"""Regions that can be removed at the same time."""
-
-_ORDER = ("rotation", "hue", "saturation", "contrast", "brightness", "blur", "noise")
-_LAST = ("region", "horizontal_flip", "vertical_flip")
-_FORMATS = {
-    "rotation": "degrees",
-    "hue": "turns",
-    "blur": "pixels",
-    "region": "percent",
-    "noise": "plain",
-}
-_STEPS = {"rotation": 1.0, "hue": 0.01, "blur": 0.001, "noise": 0.005, "region": 0.02}
+MORE_CLASSES = 10
+"""The same where there is room."""
 
 
-def offered_specs() -> list[PerturbationSpec]:
-    """Return the perturbations that have a control, in the order of the controls."""
-    known = [name for name in PERTURBATION_SPECS if name not in ATTACKS]
-    added = [name for name in known if name not in _ORDER + _LAST]
-    names = [name for name in (*_ORDER, *added, *_LAST) if name in known]
-    return [PERTURBATION_SPECS[name] for name in names]
-
-
-def control(spec: PerturbationSpec) -> dict[str, Any]:
-    """Return what the browser needs to draw the control of one perturbation."""
-    return {
-        "name": spec.name,
-        "label": safe.plain(spec.label, limit=40),
-        "low": spec.low,
-        "identity": spec.identity,
-        "high": spec.high,
-        "step": _STEPS.get(spec.name, (spec.high - spec.low) / 200),
-        "format": _FORMATS.get(spec.name, "factor"),
-        "is_switch": spec.is_switch,
-    }
-
-
-def with_magnitude(change: Change, name: object, value: object) -> Change:
-    """Return ``change`` with a magnitude that the browser sent; nonsense changes nothing.
-
-    Parameters
-    ----------
-    change : Change
-        What is done to the image now.
-    name, value : object
-        Unchecked: a perturbation that has a control, and a number that is clamped to its range.
-
-    Returns
-    -------
-    Change
-        A new one, or ``change`` itself.
-    """
-    spec = next((spec for spec in offered_specs() if spec.name == name), None)
-    magnitude = safe.number(value, spec.low, spec.high) if spec else None
-    if spec is None or magnitude is None:
-        return change
-    if spec.is_switch:
-        magnitude = float(magnitude >= 0.5)
-    elif abs(magnitude - spec.identity) < 1e-3 * (spec.high - spec.low):
-        # The slider's arithmetic must not miss the identity by a rounding.
-        magnitude = spec.identity
-    return change.with_magnitude(spec.name, magnitude)
-
-
-def with_box(change: Change, corners: object) -> Change:
-    """Return ``change`` with one more removed region that the browser sent, if it is one."""
-    if not isinstance(corners, (list, tuple)) or len(corners) != 4:
-        return change
-    shares = [safe.number(value, 0.0, 1.0) for value in corners]
-    known = [share for share in shares if share is not None]
-    if len(known) != 4 or known[2] - known[0] < 0.01 or known[3] - known[1] < 0.01:
-        return change
-    boxes = [*box_corners(change), known][-MAX_BOXES:]
-    return change_from(change.magnitudes, boxes)
-
-
-def without_box(change: Change, index: object) -> Change:
-    """Return ``change`` without one removed region; -1 gives back all of them."""
-    boxes = box_corners(change)
-    at = safe.integer(index, -1, len(boxes) - 1)
-    if at is None:
-        return change
-    kept = [] if at == -1 else boxes[:at] + boxes[at + 1 :]
-    return change_from(change.magnitudes, kept)
-
-
-def box_corners(change: Change) -> list[list[float]]:
-    """Return left, top, right and bottom of each removed region, as shares."""
-    return [[box.left, box.top, box.right, box.bottom] for box in change.boxes]
-
-
-def position(change: Change, seq: int) -> dict[str, Any]:
-    """Return where the controls stand after the browser's message number ``seq``."""
-    return {"magnitudes": dict(change.magnitudes), "boxes": box_corners(change), "seq": seq}
-
-
-def figures(
-    result: TestResult,
-    *,
-    names: Sequence[str],
-    true_class: int | None,
-    layers: Mapping[str, str],
-    default_layer: str,
-    class_index: int | None,
-) -> dict[str, Any]:
+def figures(result: TestResult, *, names: Sequence[str], title: str) -> dict[str, Any]:
     """Return everything that is drawn of one answer, but for the pixels.
 
     Parameters
@@ -132,14 +30,8 @@ def figures(
         The answer.
     names : sequence of str
         Raw class names by index.
-    true_class : int or None
-        Label of the image.
-    layers : mapping of str to str
-        Layers that evidence can be shown for, with their short names.
-    default_layer : str
-        Layer to offer where the chosen one has nothing to show.
-    class_index : int or None
-        Class that the evidence is held at; None follows the prediction.
+    title : str
+        What the image is called.
 
     Returns
     -------
@@ -148,32 +40,30 @@ def figures(
     """
     plain = [safe.plain(name, limit=60) for name in names]
     height, width = result.images.shape[1:3]
+    known = "true" if result.label is not None else "predicted"
     return {
         "stage": "ready",
         "image": {
-            "id": f"{result.image_id:,}",
+            "id": safe.plain(title, limit=80),
             "width": width,
             "height": height,
             "same": result.change.is_identity,
+            "is_upload": not isinstance(result.image, int),
         },
         "inferno": list(theme.EVIDENCE_RAMP),
-        "verdict": _verdict(result, plain, true_class),
-        "evidence": _evidence(result, plain, layers, default_layer),
-        "layers": [
-            {"value": name, "label": f"Grad-CAM · {short}"} for name, short in layers.items()
-        ],
-        "layer": result.layer,
+        "verdict": _verdict(result, plain),
         "classes": [
-            {"value": "", "label": "predicted of each"},
+            {"value": "", "label": "predicted"},
             *({"value": str(index), "label": name} for index, name in enumerate(plain)),
         ],
-        "class_value": "" if class_index is None else str(class_index),
-        "scores": _scores(result, plain, true_class),
-        "chips": _chips(result),
+        "scores": _scores(result, plain),
+        "facts": _facts(result),
+        "attack": f"FGSM pushes away from {plain[result.attacked]}, the {known} class",
+        "words": change_words(result.change, min(width, height)),
     }
 
 
-def _verdict(result: TestResult, names: Sequence[str], true_class: int | None) -> dict[str, Any]:
+def _verdict(result: TestResult, names: Sequence[str]) -> dict[str, Any]:
     before, after = (
         {
             "name": names[index],
@@ -195,61 +85,48 @@ def _verdict(result: TestResult, names: Sequence[str], true_class: int | None) -
         "after": after,
         "is_changed": not result.change.is_identity,
         "is_flipped": result.is_flipped,
-        "truth": "" if true_class is None else names[true_class],
-        "is_wrong": true_class is not None and result.predicted[0] != true_class,
+        "truth": "" if result.label is None else names[result.label],
+        "is_wrong": result.label is not None and result.predicted[0] != result.label,
         "spoken": spoken,
     }
 
 
-def _evidence(
-    result: TestResult, names: Sequence[str], layers: Mapping[str, str], default_layer: str
-) -> dict[str, Any]:
-    height, width = result.maps.shape[1:]
-    highest = [float(part.max()) for part in result.maps]
-    has_little = min(height, width) < 4 or max(highest) <= 0
-    return {
-        "width": width,
-        "height": height,
-        "layer": layers.get(result.layer, safe.plain(result.layer, limit=40)),
-        "names": [names[index] for index in result.classes],
-        "max": highest,
-        "better": default_layer if has_little and default_layer != result.layer else "",
-        "better_label": layers.get(default_layer, ""),
-    }
-
-
-def _scores(
-    result: TestResult, names: Sequence[str], true_class: int | None
-) -> list[dict[str, Any]]:
+def _scores(result: TestResult, names: Sequence[str]) -> list[dict[str, Any]]:
     before, after = result.scores
     order = np.lexsort((-before, -after))
-    shown = [int(index) for index in order[:SHOWN_CLASSES]]
-    shown += [index for index in (result.predicted[0], true_class) if index is not None]
-    shown = sorted(dict.fromkeys(shown), key=lambda index: -float(after[index]))
+    wanted = [result.predicted[0], result.label, *order.tolist()]
+    ranked = list(dict.fromkeys(index for index in wanted if index is not None))
+    extra = set(ranked[SHOWN_CLASSES:])
+    shown = sorted(ranked[:MORE_CLASSES], key=lambda index: -float(after[index]))
     return [
         {
             "name": names[index],
             "colour": theme.class_variable(index, len(names)),
             "before": float(before[index]),
             "after": float(after[index]),
-            "is_true": index == true_class,
+            "is_true": index == result.label,
+            "is_extra": index in extra,
         }
         for index in shown
     ]
 
 
-def _chips(result: TestResult) -> list[dict[str, str]]:
-    def pair(values: tuple[float, float], *, sign: bool) -> str:
-        texts = [f"{value:{'+' if sign else ''}.2f}".replace("-", MINUS) for value in values]
-        return texts[0] if result.change.is_identity else " → ".join(texts)
-
+def _facts(result: TestResult) -> list[list[dict[str, str]]]:
+    """Return what is said under the original and under the changed picture."""
+    helps = (
+        ("margin", "Score of the class predicted first, less the best other score"),
+        ("entropy", "Of the scores, in nats: 0 is certain"),
+    )
+    values = (result.margin, result.entropy)
     return [
-        {
-            "text": f"margin {pair(result.margin, sign=True)}",
-            "help": "Score of the class predicted first, less the best other score",
-        },
-        {
-            "text": f"entropy {pair(result.entropy, sign=False)}",
-            "help": "Of the scores, in nats: 0 is certain",
-        },
+        [
+            {
+                "text": f"{name} {pair[row]:{'+' if name == 'margin' else ''}.2f}".replace(
+                    "-", MINUS
+                ),
+                "help": help_text,
+            }
+            for (name, help_text), pair in zip(helps, values, strict=True)
+        ]
+        for row in (0, 1)
     ]

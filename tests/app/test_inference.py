@@ -13,6 +13,7 @@ from app.inference import (
     NoNetworkError,
     SupersededError,
     change_from,
+    decode_image,
 )
 from tests.app.loops import run
 from vatun.errors import VatunError
@@ -65,30 +66,102 @@ def test_an_unchanged_image_lies_where_it_lies(service, digits_store):
         assert result.places[row["projection"]] == pytest.approx((row["x"], row["y"]), abs=1e-3)
 
 
-def test_both_pictures_answer_in_one_batch(service):
+def test_both_pictures_are_answered(service):
     change = Change(magnitudes={"rotation": 40.0, "hue": 0.3})
     result = ask(service, 1600, change)
     assert result.images.shape == (2, 32, 32, 3)
     assert result.images.dtype == np.uint8
     assert not np.array_equal(result.images[0], result.images[1])
     assert result.scores.sum(axis=1) == pytest.approx([1, 1])
-    assert result.maps.shape[0] == 2
-    assert (result.maps >= 0).all()
     assert np.abs(result.scores[0] - ask(service, 1600).scores[0]).max() <= 1e-5
 
 
-def test_grad_cam_is_that_of_the_layer_and_class(service):
-    from vatun.explain import grad_cam
+def explain(service, *arguments, **keywords):
+    return run(service.explain(*arguments, **keywords))
+
+
+def test_evidence_is_that_of_the_method_layer_and_class(service):
+    from vatun.explain import find_explanation
     from vatun.preprocess import to_input
 
-    for layer in service.layers():
-        result = ask(service, 1500, None, layer, 4)
-        assert result.classes == (4, 4)
-        assert result.layer == layer
-        network = service.start().result()._network
-        images = to_input(result.images)
-        expected = grad_cam(network, images, [4, 4], layer=layer).numpy()
-        assert np.allclose(result.maps, expected, atol=1e-5)
+    change = Change(magnitudes={"horizontal_flip": 1.0})
+    images = to_input(ask(service, 1500, change).images)
+    network = service.start().result()._network
+    for method, (_, layers) in service.methods().items():
+        for layer in {layers[0], layers[-1]}:
+            found = explain(service, 1500, change, method=method, layer=layer, class_index=4)
+            assert (found.classes, found.layer) == ((4, 4), layer)
+            entry = find_explanation(method)
+            expected = entry.apply(network, images, [4, 4], layer=layer).numpy()
+            scale = expected.max() or 1.0
+            assert np.abs(found.maps - expected).max() <= 1e-5 * scale
+
+
+def test_evidence_without_a_class_is_that_of_each_prediction(service):
+    change = Change(magnitudes={"rotation": 40.0, "hue": 0.3})
+    assert explain(service, 1600, change).classes == ask(service, 1600, change).predicted
+
+
+def test_a_curve_is_computed_and_agrees_with_the_stored_sweep(service, digits_store):
+    swept = digits_store.arrow("select distinct image_id from sweeps order by image_id limit 3")
+    for image in swept["image_id"].to_pylist():
+        for name in ("rotation", "fgsm", "noise", "horizontal_flip"):
+            curve = run(service.curve(image, name))
+            rows = digits_store.arrow(
+                "select magnitude, scores from sweeps where image_id = ? and perturbation = ?"
+                " order by magnitude", image, name,
+            )  # fmt: skip
+            assert list(curve.magnitudes) == rows["magnitude"].to_pylist()
+            stored_scores = np.array(rows["scores"].to_pylist())
+            assert np.abs(curve.scores - stored_scores).max() <= 1e-4
+            identity = stored(digits_store, "scores", image)
+            assert np.abs(curve.scores[curve.identity] - identity).max() <= 1e-5
+
+
+def test_a_flip_flips_and_is_no_larger_than_the_stored_one(service, digits_store):
+    rows = digits_store.arrow(
+        "select image_id, direction, magnitude from smallest_flips"
+        " where perturbation = 'rotation' and magnitude is not null order by image_id limit 6"
+    ).to_pylist()
+    for row in rows:
+        flip = run(service.flip(row["image_id"], "rotation", row["direction"]))
+        assert abs(flip.magnitude) <= abs(row["magnitude"])
+        change = Change(magnitudes={"rotation": flip.magnitude})
+        assert ask(service, row["image_id"], change).is_flipped
+
+
+def test_a_slider_in_motion_runs_the_changed_copy_alone(service, monkeypatch):
+    from app.inference import live
+
+    ask(service, 77)
+    runs = []
+    real = live.LiveNetwork._change
+    monkeypatch.setattr(live.LiveNetwork, "_change", lambda *a: runs.append(a) or real(*a))
+    monkeypatch.setattr(
+        live.queries, "image_bytes", lambda *_: pytest.fail("the image was decoded again")
+    )
+    for angle in (11.0, 12.0, 11.0):
+        ask(service, 77, Change(magnitudes={"rotation": angle}))
+    assert len(runs) == 2
+
+
+def test_an_attack_pushes_away_from_the_true_class(service):
+    result = ask(service, 1500, Change(magnitudes={"fgsm": 8 / 255}))
+    assert result.attacked == result.label
+    assert np.abs(result.images[0].astype(int) - result.images[1]).max() in (7, 8, 9)
+    assert result.scores[1][result.label] < result.scores[0][result.label]
+
+
+def test_an_upload_is_the_image_that_the_store_holds(service, digits_store):
+    from app.uploads import Upload
+    from feature_store import queries
+
+    pixels = decode_image(queries.image_bytes(digits_store, 1500))
+    result = ask(service, Upload(name="a.png", pixels=pixels, key="0" * 64))
+    assert np.abs(result.scores[0] - ask(service, 1500).scores[0]).max() <= 1e-6
+    assert result.label is None
+    assert result.paths == ask(service, 1500).paths
+    assert result.neighbours[0] == 1500
 
 
 def test_margin_and_entropy(service, digits_store):
@@ -101,7 +174,8 @@ def test_margin_and_entropy(service, digits_store):
 def test_answers_are_kept(service):
     change = Change(magnitudes={"blur": 0.05})
     assert ask(service, 3, change) is ask(service, 3, Change(magnitudes={"blur": 0.05}))
-    assert ask(service, 3, change, "", 2) is not ask(service, 3, change)
+    assert explain(service, 3, change, class_index=2) is explain(service, 3, change, class_index=2)
+    assert explain(service, 3, change, class_index=2) is not explain(service, 3, change)
 
 
 def test_a_burst_ends_with_the_last_question(service):
@@ -120,8 +194,8 @@ def test_a_burst_ends_with_the_last_question(service):
 
 
 def test_a_question_that_cannot_be_answered_says_why(service):
-    with pytest.raises(VatunError, match="no_such_layer"):
-        ask(service, 3, None, "no_such_layer")
+    with pytest.raises(VatunError, match="no_such_method"):
+        explain(service, 3, method="no_such_method")
 
 
 def test_a_slow_network_gives_up(service, monkeypatch):
@@ -143,15 +217,18 @@ def test_a_builder_that_cannot_be_imported_is_said(digits_store, monkeypatch):
         ask(made, 3)
     assert made.available is False
     assert "cannot be loaded" in made.reason
-    assert made.layers() == ()
+    assert made.methods() == {}
     made.close()
 
 
 def test_every_evidence_layer_has_a_map(service):
-    assert service.default_layer() in service.layers()
     assert service.available is True
-    for layer in service.layers():
-        assert ask(service, 3, None, layer).maps[0].size > 1
+    methods = service.methods()
+    assert service.default_layer() in methods["grad_cam"][1]
+    for layer in methods["grad_cam"][1]:
+        assert explain(service, 3, layer=layer).maps[0].size > 1
+    assert service.evidence_layer("grad_cam", "no_such_layer") == service.default_layer()
+    assert service.evidence_layer("occlusion", "features.0") == ""
 
 
 @pytest.mark.parametrize(
@@ -167,3 +244,39 @@ def test_magnitudes_are_checked(magnitudes):
 def test_boxes_are_checked(box):
     with pytest.raises(VatunError):
         change_from({}, [box])
+
+
+@pytest.mark.parametrize("fill", ["purple", "", None, ["black"]])
+def test_fills_are_checked(fill):
+    with pytest.raises(VatunError, match="known"):
+        change_from({}, [], region_fill=fill)
+    with pytest.raises(VatunError, match="known"):
+        change_from({"rotation": 3.0}, [], rotation_fill=fill)
+
+
+def test_a_perturbation_of_a_plugin_works_live(digits_store, tmp_path, monkeypatch):
+    from vatun import perturb, specs
+
+    (tmp_path / "inverting_plugin.py").write_text(
+        "from vatun.perturb import perturbation\n"
+        "from vatun.specs import PerturbationSpec\n"
+        "@perturbation(spec=PerturbationSpec(name='test_invert', label='Invert', unit='share',\n"
+        "    low=0.0, identity=0.0, high=1.0, grid=(0.0, 0.5, 1.0)))\n"
+        "def test_invert(images, magnitude):\n"
+        "    return images + magnitude * (1 - 2 * images)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    capture = {**digits_store.info["capture"], "plugins": ["inverting_plugin"]}
+    info = {**digits_store.info, "capture": capture}
+    monkeypatch.setattr(type(digits_store), "info", property(lambda _: info))
+    made = InferenceService(digits_store)
+    try:
+        run(made.ready())
+        result = ask(made, 3, Change(magnitudes={"test_invert": 1.0}))
+        assert np.abs(255 - result.images[0].astype(int) - result.images[1]).max() <= 1
+        assert run(made.curve(3, "test_invert")).magnitudes == (0.0, 0.5, 1.0)
+        assert made.directions("test_invert") == (1,)
+    finally:
+        made.close()
+        specs._specs.pop("test_invert", None)
+        perturb._perturbations.pop("test_invert", None)

@@ -7,6 +7,7 @@ import numpy as np
 import panel as pn
 import pytest
 
+from app.inference import Change
 from app.layer_names import filter_name, short_names
 from app.runtime import Runtime
 from app.state import SessionState
@@ -197,6 +198,189 @@ def test_more_cards_come_at_the_end(runtime):
     settle(view)
     assert len(cards(view)) == 2 * PAGE
     assert [card["id"] for card in cards(view)[:PAGE]] == first
+
+
+# Images that are in no table: an upload, and the changed copy of the focus.
+
+OTHER = 700
+
+
+def paths_of(runtime, image):
+    return {
+        name: tuple(queries.path_of(runtime.store, name, image).tolist())
+        for name in ("balanced", "mean", "paper")
+    }
+
+
+def upload_like(state, runtime, image):
+    """Put an upload under test that the network sees as an image of the store."""
+    state.set_upload(object())
+    state.param.update(
+        live_paths=paths_of(runtime, image),
+        live_activations=tuple(queries.activations_of(runtime.store, image)),
+    )
+
+
+def settle_upload(view):
+    async def both():
+        await view._shade(view._state.upload)
+        await view.answer()
+
+    run(both())
+
+
+def offered(view):
+    return {order["value"]: order["label"] for order in head(view)["orders"]}
+
+
+def test_an_upload_has_no_path_before_the_network_has_seen_it(view, state, runtime):
+    state.live_paths = paths_of(runtime, OTHER)
+    state.set_upload(object())
+    settle_upload(view)
+    assert view._units.unit_path == []
+    assert view._units.unit_shades == b""
+    assert "reading the activations for your upload" in view._line.object
+    assert view.order == "distinctive"
+
+
+@pytest.mark.parametrize("path_set", ["balanced", "mean", "paper"])
+def test_the_path_of_an_upload_is_drawn_and_its_patterns_are_listed(
+    view, state, runtime, path_set
+):
+    state.path_set = path_set
+    upload_like(state, runtime, OTHER)
+    settle_upload(view)
+    assert view._units.unit_path == queries.path_of(runtime.store, path_set, OTHER).tolist()
+    assert view._units.unit_other == []
+    assert "path of your upload, shade = its activation" in view._line.object
+    assert view.order == "path"
+    assert head(view)["title"] == "Patterns on the path of your upload"
+    assert offered(view)["path"] == "On its path"
+    assert "image" not in offered(view)
+    assert cards(view)
+    for card in cards(view):
+        assert OTHER in queries.pattern_members(runtime.store, path_set, card["id"])
+
+
+def test_the_path_of_a_changed_upload_is_not_called_its_own(view, state, runtime):
+    state.change = Change(magnitudes={"rotation": 20.0})
+    upload_like(state, runtime, OTHER)
+    settle_upload(view)
+    assert "path of your upload as changed, shade = activation before" in view._line.object
+    assert view.order == "path"
+    assert head(view)["title"] == "Patterns of the changed copy"
+    assert offered(view)["path"] == "For the copy"
+    state.change = Change()
+    settle_upload(view)
+    assert offered(view)["path"] == "On its path"
+
+
+def test_the_shades_of_an_upload_are_its_percentiles(view, state, runtime):
+    upload_like(state, runtime, OTHER)
+    settle_upload(view)
+    expected = np.concatenate(queries.activation_percentiles(runtime.store, OTHER))
+    assert np.array_equal(np.frombuffer(view._units.unit_shades, np.uint8), expected)
+
+
+def test_a_selection_takes_over_from_an_upload_until_it_is_cleared(view, state, runtime):
+    upload_like(state, runtime, OTHER)
+    state.select(runtime.images.ids[:40], "test")
+    settle_upload(view)
+    assert view.order == "selection"
+    assert "path" in view._offered()[1].values()
+    state.clear()
+    settle_upload(view)
+    assert view.order == "path"
+
+
+def test_a_focus_after_an_upload_is_an_image_of_the_store_again(view, state, runtime):
+    upload_like(state, runtime, OTHER)
+    settle_upload(view)
+    state.set_focus(FOCUS)
+    settle(view)
+    assert view._units.unit_path == list(paths_of(runtime, FOCUS)["balanced"])
+    assert view._units.unit_other == [], "what was seen of the upload is no changed copy"
+    assert view.order == "image"
+    assert head(view)["title"] == f"Patterns of image {FOCUS:,}"
+    assert "upload" not in view._line.object
+
+
+def test_the_changed_copy_is_marked_where_its_winners_differ(view, state, runtime):
+    state.live_paths = paths_of(runtime, OTHER)
+    settle(view)
+    path, other = (paths_of(runtime, image)["balanced"] for image in (FOCUS, OTHER))
+    assert view._units.unit_path == list(path)
+    assert view._units.unit_other == list(other)
+    differing = int((np.array(path) != np.array(other)).sum())
+    assert differing > 1
+    layers = len(path)
+    said = f"image {FOCUS:,}; its changed copy differs in {differing} of {layers} layers"
+    assert said in view._line.object
+    assert "stroke-dasharray" in view._line.object, "the key explains the second style"
+    assert f"other winners in {differing} layers" in view._units.unit_label
+    state.live_paths = None
+    assert view._units.unit_other == []
+    assert "changed copy" not in view._line.object
+
+
+def test_a_copy_with_the_same_path_is_said_to_have_it(view, state, runtime):
+    state.live_paths = paths_of(runtime, FOCUS)
+    assert "its changed copy takes the same path" in view._line.object
+    assert "stroke-dasharray" not in view._line.object
+
+
+def test_patterns_of_the_changed_copy_are_offered_and_follow_it(view, state, runtime):
+    state.live_paths = paths_of(runtime, OTHER)
+    assert offered(view)["path"] == "For the copy"
+    assert view.order == "image", "they are offered, not forced"
+    view._receive({"kind": "order", "value": "path"})
+    settle(view)
+    assert head(view)["title"] == "Patterns of the changed copy"
+    for image in (OTHER, FOCUS):
+        state.live_paths = paths_of(runtime, image)
+        settle(view)
+        assert cards(view)
+        for card in cards(view):
+            assert image in queries.pattern_members(runtime.store, "balanced", card["id"])
+    state.live_paths = None
+    settle(view)
+    assert view.order == "image"
+    assert "path" not in offered(view)
+
+
+def test_an_open_pattern_stays_while_the_copy_changes(view, state, runtime):
+    state.live_paths = paths_of(runtime, OTHER)
+    view._receive({"kind": "order", "value": "path"})
+    settle(view)
+    before = [card["id"] for card in cards(view)]
+    view._receive({"kind": "open", "id": before[0]})
+    ticket = view._ticket
+    state.live_paths = paths_of(runtime, FOCUS)
+    assert view._ticket == ticket
+    state.live_paths = None
+    settle(view)
+    assert head(view)["order"] == "image"
+    assert before[0] in [card["id"] for card in cards(view)]
+
+
+def test_a_path_without_patterns_says_whose_it_is(view, state, runtime):
+    silent = {"balanced": (-1,) * len(view._units.unit_layers)}
+    state.live_paths = silent
+    view._receive({"kind": "order", "value": "path"})
+    settle(view)
+    assert head(view)["headline"] == "No pattern lies on this path"
+    assert "the changed copy" in head(view)["words"]
+    view._receive({"kind": "cure"})
+    settle(view)
+    assert view.order == "distinctive"
+    assert cards(view)
+
+
+def test_a_path_set_that_was_not_followed_has_no_live_path(view, state, runtime):
+    state.live_paths = {"mean": paths_of(runtime, OTHER)["mean"]}
+    assert view._units.unit_other == []
+    state.path_set = "mean"
+    assert view._units.unit_other == list(paths_of(runtime, OTHER)["mean"])
 
 
 @pytest.mark.parametrize(

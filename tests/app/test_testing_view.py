@@ -1,16 +1,17 @@
 """The testing view without a browser: what it draws, and what it makes of messages."""
 
 import inspect
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import panel as pn
 import pytest
 
-from app.inference import PERTURBATION_SPECS, Change, NoNetworkError
+from app.inference import PERTURBATION_SPECS, Change, NoNetworkError, Upload
 from app.runtime import Runtime
 from app.state import SessionState
-from app.views import testing_figures
+from app.views import testing_answers, testing_changes, testing_evidence, testing_figures
 from app.views.testing import TestingView
 from app.worker import BusyError, DeadlineError
 from tests.app.loops import run
@@ -21,6 +22,8 @@ FOCUS = 1600
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch):
     """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
+    monkeypatch.setattr(testing_answers, "EVIDENCE_PAUSE_S", 0.0)
+    monkeypatch.setattr(testing_answers, "MORE_PAUSE_S", 0.0)
 
     def execute(callback, schedule="auto"):
         inner = callback.func if isinstance(callback, partial) else callback
@@ -57,6 +60,14 @@ def settle(view):
 
 def figures(view):
     return view._bench.bench_view
+
+
+def evidence(view):
+    return view._bench.bench_evidence
+
+
+def curves(view):
+    return view._bench.bench_curves
 
 
 def send(view, kind, **message):
@@ -110,25 +121,155 @@ def test_regions_are_removed_and_restored(view, state):
     send(view, "box", box=[0.6, 0.6, 0.9, 0.9])
     assert len(state.change.boxes) == 2
     send(view, "unbox", index=0)
-    assert testing_figures.box_corners(state.change) == [[0.6, 0.6, 0.9, 0.9]]
+    assert testing_changes.box_corners(state.change) == [[0.6, 0.6, 0.9, 0.9]]
     send(view, "unbox", index=-1)
     assert state.change.is_identity
 
 
-def test_layer_and_class_of_the_evidence(view, state, runtime):
-    layer = runtime.inference.layers()[0]
-    send(view, "layer", value=layer)
+def test_method_layer_and_class_of_the_evidence(view, state, runtime):
+    layer = runtime.inference.methods()["layer_cam"][1][0]
+    send(view, "evidence", value=f"layer_cam|{layer}")
     send(view, "class", value="4")
-    assert (view.result.layer, view.result.classes) == (layer, (4, 4))
-    assert figures(view)["class_value"] == "4"
+    drawn = view._answers.evidence_of(view.result)
+    assert (drawn.method, drawn.layer, drawn.classes) == ("layer_cam", layer, (4, 4))
+    assert evidence(view)["class_value"] == "4"
     send(view, "class", value="")
-    assert view.result.classes == view.result.predicted
+    assert view._answers.evidence_of(view.result).classes == view.result.predicted
+
+
+def test_every_explanation_can_be_chosen_and_is_drawn(view, runtime):
+    for method, (label, layers) in runtime.inference.methods().items():
+        send(view, "evidence", value=f"{method}|{layers[-1]}")
+        drawn = evidence(view)
+        assert drawn["stage"] == "ready"
+        assert drawn["title"].startswith(label)
+        assert drawn["value"] == f"{method}|{layers[-1]}"
+        assert len(view._bench.bench_maps) == 2 * 4 * drawn["width"] * drawn["height"]
 
 
 def test_a_layer_without_a_map_falls_back(view, state, runtime):
     state.evidence_layer = "classifier.0"
     settle(view)
-    assert figures(view)["layer"] == runtime.inference.default_layer()
+    assert evidence(view)["value"] == f"grad_cam|{runtime.inference.default_layer()}"
+
+
+def test_trust_is_said_under_each_map_and_random_weights_on_demand(view):
+    assert len(evidence(view)["trust"]) == 2
+    assert "±" in evidence(view)["trust"][0]["random"]
+    assert "randomised" not in evidence(view)
+    view._receive({"kind": "randomise"})
+    run(view._answers.follow(view.result, lambda: True, view._ticket))
+    assert "rank correlation" in evidence(view)["randomised"]
+
+
+def test_curves_are_drawn_for_what_there_is_room_for(view, runtime):
+    assert list(curves(view)) == ["rotation"]
+    view._receive({"kind": "curves", "names": ["hue", "fgsm", "no_such", ["hue"]]})
+    settle(view)
+    drawn = curves(view)
+    assert set(drawn) == {"rotation", "hue", "fgsm"}
+    for name in ("hue", "fgsm"):
+        spec = PERTURBATION_SPECS[name]
+        at = drawn[name]["x"].index(spec.identity)
+        first = next(line for line in drawn[name]["lines"] if line["first"])
+        assert first["y"][at] == pytest.approx(view.result.confidence[0], abs=1e-5)
+        assert drawn[name]["flip"]["known"]
+
+
+def test_a_flip_that_is_said_flips(view, state):
+    view._receive({"kind": "curves", "names": ["rotation", "brightness"]})
+    settle(view)
+    said = 0
+    for name, drawn in curves(view).items():
+        for magnitude in drawn["flip"]["at"]:
+            state.set_change(Change(magnitudes={name: magnitude}))
+            settle(view)
+            assert view.result.is_flipped
+            said += 1
+    assert said >= 2
+
+
+def test_a_new_image_has_curves_of_its_own(view, state):
+    state.set_focus(FOCUS + 1)
+    view._follow()
+    before = dict(curves(view))
+    settle(view)
+    assert curves(view)["rotation"] != before.get("rotation")
+    assert view._answers._image == FOCUS + 1
+
+
+def test_fills_are_part_of_the_change(view, state):
+    send(view, "box", box=[0.1, 0.1, 0.6, 0.6])
+    grey = view.result.scores[1].copy()
+    send(view, "region_fill", value="black")
+    assert state.change.region_fill == "black"
+    assert not np.array_equal(view.result.scores[1], grey)
+    send(view, "region_fill", value="purple")
+    assert state.change.region_fill == "black"
+    send(view, "rotation_fill", value="mirror")
+    assert view._bench.bench_change["rotation_fill"] == "mirror"
+    assert "black fill" in figures(view)["words"]
+
+
+def test_an_attack_says_from_which_class(view, runtime):
+    send(view, "set", name="fgsm", value=4 / 255)
+    truth = runtime.class_names[view.result.label]
+    assert figures(view)["attack"] == f"FGSM pushes away from {truth}, the true class"
+    assert view.result.scores[1][view.result.label] < view.result.scores[0][view.result.label]
+
+
+def test_cases_are_held_and_opened_again(view, state):
+    send(view, "set", name="hue", value=0.3)
+    view._receive({"kind": "hold"})
+    kept = view.result.scores.copy()
+    send(view, "reset")
+    state.set_focus(FOCUS + 7)
+    settle(view)
+    view._receive({"kind": "hold"})
+    assert [case["is_changed"] for case in view._bench.bench_held] == [True, False]
+    send(view, "open", number=view._bench.bench_held[0]["number"])
+    assert state.focus == FOCUS
+    assert np.array_equal(view.result.scores, kept)
+    send(view, "release", number=view._bench.bench_held[0]["number"])
+    assert len(view._bench.bench_held) == 1
+    send(view, "release", number=99)
+    assert len(view._bench.bench_held) == 1
+
+
+def test_a_drag_is_one_step_of_undo(view, state):
+    for angle in range(5, 30, 5):
+        send(view, "set", name="rotation", value=angle)
+    send(view, "set", name="hue", value=0.2)
+    send(view, "undo")
+    assert dict(state.change.magnitudes) == {"rotation": 25.0}
+    send(view, "undo")
+    assert view._change.is_identity
+    state.redo()
+    assert dict(state.change.magnitudes) == {"rotation": 25.0}
+
+
+def test_every_message_with_a_number_gets_its_receipt(view):
+    for seq, message in enumerate(
+        [{"kind": "undo"}, {"kind": "set", "name": "hue", "value": "x"}, {"kind": "nonsense"}], 1
+    ):
+        view._receive({**message, "seq": seq})
+        assert view._bench.bench_change["seq"] == seq
+
+
+def test_an_upload_takes_the_place_of_the_focus(view, state, runtime):
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    state.set_upload(Upload(name="a <b>.png", pixels=pixels, key="0" * 64))
+    settle(view)
+    assert state.focus is None
+    assert figures(view)["image"]["is_upload"]
+    assert figures(view)["verdict"]["truth"] == ""
+    assert state.changed_place is not None
+    assert set(state.live_paths) == {"paper", "mean", "balanced"}
+    assert len(state.live_activations) == len(runtime.layers)
+    state.set_focus(FOCUS)
+    settle(view)
+    assert state.upload is None
+    assert state.live_activations is None
 
 
 @pytest.mark.parametrize(
@@ -138,13 +279,18 @@ def test_a_layer_without_a_map_falls_back(view, state, runtime):
         {"kind": "set"},
         {"kind": "set", "name": "rotation", "value": float("nan")},
         {"kind": "set", "name": "rotation", "value": "40"},
-        {"kind": "set", "name": "fgsm", "value": 0.03},
+        {"kind": "region_fill", "value": ["black"]},
+        {"kind": "rotation_fill", "value": None},
+        {"kind": "open", "number": [1]},
+        {"kind": "curves", "names": "rotation"},
         {"kind": "set", "name": "__class__", "value": 1},
         {"kind": "box", "box": [0, 0, float("inf"), "x"]},
         {"kind": "box", "box": [0.5, 0.5, 0.4, 0.6]},
         {"kind": "box", "box": "1234"},
         {"kind": "unbox", "index": 7},
-        {"kind": "layer", "value": "../../etc/passwd"},
+        {"kind": "evidence", "value": "grad_cam|../../etc/passwd"},
+        {"kind": "evidence", "value": ["grad_cam"]},
+        {"kind": "evidence", "value": "no_such|features.0"},
         {"kind": "class", "value": "99"},
         {"kind": "class", "value": None},
         {"kind": "set", "name": ["rotation"], "value": [1], "seq": "many"},
@@ -200,37 +346,34 @@ def test_stop_goes_back_to_what_is_drawn(view, state):
     assert view._change == drawn.change
 
 
-def test_every_perturbation_but_attacks_has_a_control():
-    offered = {spec.name for spec in testing_figures.offered_specs()}
-    assert offered == set(PERTURBATION_SPECS) - {"fgsm"}
-    for spec in testing_figures.offered_specs():
-        drawn = testing_figures.control(spec)
+def test_every_perturbation_has_a_control():
+    offered = {spec.name for spec in testing_changes.offered_specs()}
+    assert offered == set(PERTURBATION_SPECS)
+    for spec in testing_changes.offered_specs():
+        drawn = testing_changes.control(spec)
         steps = (drawn["identity"] - drawn["low"]) / drawn["step"]
         assert steps == pytest.approx(round(steps), abs=1e-6), "a slider can reach the identity"
 
 
 def test_no_positive_evidence_is_said(view, runtime):
-    from dataclasses import replace
-
-    silent = replace(view.result, maps=np.zeros((2, 2, 2), np.float32))
-    drawn = testing_figures.figures(
+    kept = view._answers.evidence_of(view.result)
+    silent = replace(kept, layer="features.17", maps=np.zeros((2, 2, 2), np.float32))
+    drawn = testing_evidence.figures(
         silent,
         names=runtime.class_names,
-        true_class=None,
-        layers={"features.17": "conv3_2"},
+        label="Grad-CAM",
+        short={"features.17": "conv3_2", "features.14": "conv3_1"},
         default_layer="features.14",
-        class_index=None,
     )
-    assert drawn["evidence"]["max"] == [0.0, 0.0]
-    assert drawn["evidence"]["better"] == "features.14"
-    assert drawn["verdict"]["truth"] == ""
+    assert drawn["max"] == [0.0, 0.0]
+    assert drawn["better"] == "grad_cam|features.14"
+    assert drawn["better_label"] == "conv3_1"
+    assert drawn["place"] == "conv3_2"
 
 
 def test_names_from_data_are_plain_text(view):
     names = ["<img src=x onerror=alert(1)>\x00\n" + "x" * 500, *"bcdefghij"]
-    drawn = testing_figures.figures(
-        view.result, names=names, true_class=0, layers={}, default_layer="", class_index=None
-    )
+    drawn = testing_figures.figures(view.result, names=names, title="image 1")
     truth = drawn["verdict"]["truth"]
     assert "\x00" not in truth
     assert "\n" not in truth

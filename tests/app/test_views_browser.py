@@ -75,9 +75,11 @@ def test_a_change_is_made_drawn_and_taken_back(page):
 
 def test_flip_region_layer_and_class(page):
     before = pixels(page, "changed")
-    page.locator("[data-name=horizontal_flip]").click()
+    page.locator("button[data-name=horizontal_flip]").click()
     settle(page)
-    assert page.locator("[data-name=horizontal_flip]").get_attribute("aria-pressed") == "true"
+    assert (
+        page.locator("button[data-name=horizontal_flip]").get_attribute("aria-pressed") == "true"
+    )
     wait_for(lambda: pixels(page, "changed") != before, what="the flipped picture")
     box = page.locator(".im.original").bounding_box()
     corners = [(0.2, 0.3), (0.5, 0.5), (0.7, 0.8)]
@@ -88,7 +90,8 @@ def test_flip_region_layer_and_class(page):
     wait_for(lambda: page.locator(".gone").count() == 0, what="the restored region")
 
     before = pixels(page, "evidence")
-    page.locator("select[aria-label='Layer of the evidence']").select_option(index=0)
+    layers = page.locator("select[aria-label='Explanation and layer of the evidence']")
+    layers.select_option(index=layers.locator("option").count() - 3)
     settle(page)
     wait_for(lambda: pixels(page, "evidence") != before, what="the other layer")
     page.locator("select[aria-label='Class of the evidence']").select_option(label="four")

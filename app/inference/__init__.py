@@ -1,0 +1,429 @@
+"""The only door from the app to the network under test; torch is imported when it is first opened.
+
+Everything that runs the network goes through one bounded worker per store, off the event loop. The
+names, units and limits of changes are re-exported here from the torch-free ``vatun.specs``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.inference.answers import Evidence, Image, TestResult
+from app.uploads import MAX_PIXELS, Upload
+from app.worker import (
+    QUEUE_LIMIT,
+    BusyError,
+    DeadlineError,
+    LatestWinsWorker,
+    SupersededError,
+    WorkerError,
+)
+from vatun.errors import ImageError, VatunError
+from vatun.specs import (
+    ATTACKS,
+    PERTURBATION_SPECS,
+    REGION_FILLS,
+    ROTATION_FILLS,
+    Box,
+    Change,
+    InputSpec,
+    ModelSpec,
+    PerturbationSpec,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.inference.live import LiveNetwork
+    from feature_store import Store
+    from vatun.response import Flip, ResponseCurve
+    from vatun.trust import RandomisedTest, TenthTest
+
+__all__ = [
+    "ATTACKS",
+    "PERTURBATION_SPECS",
+    "REGION_FILLS",
+    "ROTATION_FILLS",
+    "Box",
+    "BusyError",
+    "Change",
+    "DeadlineError",
+    "Evidence",
+    "Image",
+    "ImageError",
+    "InferenceService",
+    "NoNetworkError",
+    "PerturbationSpec",
+    "SupersededError",
+    "TestResult",
+    "Upload",
+    "VatunError",
+    "WorkerError",
+    "change_from",
+    "decode_image",
+    "fit_image",
+]
+
+DEADLINE_S = 10.0
+"""Seconds after which a request for scores that has not been answered is given up."""
+
+SLOW_DEADLINE_S = 60.0
+"""The same for evidence, trust, curves and flips, which run the network many times."""
+
+LOAD_DEADLINE_S = 180.0
+"""Seconds that importing torch and reading the weights may take."""
+
+KEPT = {"test": 64, "explain": 64}
+"""Answers that are kept per store of the kinds that hold pictures."""
+
+KEPT_SMALL = 512
+"""The same for each other kind: the curves and flips of some 30 images."""
+
+Answer = TypeVar("Answer")
+
+
+class NoNetworkError(WorkerError):
+    """The network of this store cannot be loaded; the message says why."""
+
+
+class InferenceService:
+    """Runs the network of one store for every session of the process.
+
+    Every question takes ``session``, a hashable: a newer question of the same kind and session
+    displaces an older one. All raise SupersededError when that happens (there is nothing to draw),
+    BusyError when too many sessions wait, DeadlineError when the answer takes too long, and
+    NoNetworkError when the network cannot be loaded. Answers are kept, so one that is asked again
+    costs nothing.
+
+    Parameters
+    ----------
+    store : Store
+        Where images, weights and specifications are read from.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._worker = LatestWinsWorker(f"vatun-{store.name}", limit=QUEUE_LIMIT)
+        self._lock = threading.Lock()
+        self._loading: Future[LiveNetwork] | None = None
+        self._cache: defaultdict[str, OrderedDict[Hashable, Any]] = defaultdict(OrderedDict)
+
+    @property
+    def model(self) -> ModelSpec:
+        """Specification of the network, from the store; costs no torch."""
+        return ModelSpec.from_dict(self._store.info["model"])
+
+    @property
+    def input(self) -> InputSpec:
+        """How an image becomes the network's input, from the store; costs no torch."""
+        return InputSpec.from_dict(self._store.info["input"])
+
+    @property
+    def available(self) -> bool | None:
+        """Whether the network can be run; None while it is not known yet."""
+        loading = self._loading
+        if loading is None or not loading.done():
+            return None
+        return loading.exception() is None
+
+    @property
+    def reason(self) -> str:
+        """Why the network cannot be run; empty while it can, or while that is not known."""
+        loading = self._loading
+        if loading is None or not loading.done() or loading.exception() is None:
+            return ""
+        return str(loading.exception())
+
+    def start(self) -> Future[LiveNetwork]:
+        """Begin to import torch and load the network in the worker thread; do nothing if begun."""
+        with self._lock:
+            if self._loading is None:
+                self._loading = self._worker.call(self._load)
+            return self._loading
+
+    async def ready(self) -> None:
+        """Wait until the network is loaded.
+
+        Raises
+        ------
+        NoNetworkError
+            When it cannot be loaded.
+        DeadlineError
+            When loading takes longer than ``LOAD_DEADLINE_S``.
+        """
+        future = asyncio.wrap_future(self.start())
+        try:
+            await asyncio.wait_for(asyncio.shield(future), LOAD_DEADLINE_S)
+        except TimeoutError:
+            msg = f"The network was not loaded within {LOAD_DEADLINE_S:.0f} s."
+            raise DeadlineError(msg) from None
+
+    async def test(
+        self, image: Image, change: Change | None = None, *, session: Hashable = ""
+    ) -> TestResult:
+        """Run the network on an image and its changed copy.
+
+        Parameters
+        ----------
+        image : int or Upload
+            Image under test.
+        change : Change or None
+            What to do to the copy; None leaves it as it is.
+        session : hashable
+            Who asks.
+
+        Returns
+        -------
+        TestResult
+        """
+        done = change or Change()
+        return await self._ask(
+            ("test", image, done), session, lambda live: live.test(image, done), DEADLINE_S
+        )
+
+    async def explain(
+        self,
+        image: Image,
+        change: Change | None = None,
+        *,
+        method: str = "grad_cam",
+        layer: str = "",
+        class_index: int | None = None,
+        session: Hashable = "",
+    ) -> Evidence:
+        """Find the evidence for a class in an image and in its changed copy.
+
+        Parameters
+        ----------
+        image, change, session
+            As for ``test``.
+        method : str
+            Name of the explanation.
+        layer : str
+            Layer of the evidence; empty takes the deepest one that has a map worth looking at.
+        class_index : int or None
+            Class of the evidence; None takes the predicted class of each image.
+
+        Returns
+        -------
+        Evidence
+        """
+        done = change or Change()
+        await self.ready()
+        place = self.evidence_layer(method, layer)
+        key = ("explain", image, done, method, place, class_index)
+        return await self._ask(
+            key, session,
+            lambda live: live.explain(image, done, method, place, class_index),
+            SLOW_DEADLINE_S,
+        )  # fmt: skip
+
+    async def trust(
+        self, evidence: Evidence, *, session: Hashable = ""
+    ) -> tuple[TenthTest | None, ...]:
+        """Measure what removing the hottest tenth of each map costs, beside random tenths."""
+        return await self._ask(
+            ("trust", evidence), session, lambda live: live.trust(evidence), SLOW_DEADLINE_S
+        )
+
+    async def randomise(
+        self, evidence: Evidence, *, session: Hashable = ""
+    ) -> tuple[RandomisedTest, ...]:
+        """Draw the maps again from networks of random weights, and compare."""
+        return await self._ask(
+            ("randomise", evidence), session, lambda live: live.randomise(evidence),
+            SLOW_DEADLINE_S,
+        )  # fmt: skip
+
+    async def curve(
+        self, image: Image, name: str, *, rotation_fill: str = "black", session: Hashable = ""
+    ) -> ResponseCurve:
+        """Return the scores of an image along the grid of one perturbation, the others at rest."""
+        key = ("curve", image, name, rotation_fill if name == "rotation" else "")
+        return await self._ask(
+            key, session, lambda live: live.curve(image, name, rotation_fill), SLOW_DEADLINE_S
+        )
+
+    async def flip(
+        self,
+        image: Image,
+        name: str,
+        direction: int,
+        *,
+        rotation_fill: str = "black",
+        session: Hashable = "",
+    ) -> Flip:
+        """Return the smallest magnitude in one direction that changes the prediction, refined."""
+        key = ("flip", image, name, direction, rotation_fill if name == "rotation" else "")
+        return await self._ask(
+            key, session,
+            lambda live: live.flip(image, name, direction, rotation_fill),
+            SLOW_DEADLINE_S,
+        )  # fmt: skip
+
+    def ahead(self, session: Hashable) -> int:
+        """Return how many requests are before the scores that ``session`` waits for."""
+        return self._worker.ahead(("test", session))
+
+    def drop(self, session: Hashable) -> None:
+        """Withdraw the requests of ``session``."""
+        for kind in ("test", "explain", "trust", "randomise", "curve", "flip"):
+            self._worker.drop((kind, session))
+
+    def methods(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+        """Return label and layers of every explanation by name; empty until it is loaded."""
+        live = self._live()
+        return {} if live is None else live.methods()
+
+    def evidence_layer(self, method: str, layer: str) -> str:
+        """Return the layer that evidence is drawn for: ``layer`` if the method can read it."""
+        live = self._live()
+        layers = self.methods().get(method, ("", ()))[1]
+        if live is None or layer in layers or not layers:
+            return layer
+        return live.default_layer if live.default_layer in layers else layers[-1]
+
+    def default_layer(self) -> str:
+        """Return the layer of evidence when none is chosen; empty until the network is loaded."""
+        live = self._live()
+        return "" if live is None else live.default_layer
+
+    def directions(self, name: str) -> tuple[int, ...]:
+        """Return the directions in which a perturbation can leave its identity."""
+        live = self._live()
+        return () if live is None else live.directions(name)
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self._worker.close()
+
+    def _live(self) -> LiveNetwork | None:
+        loading = self._loading
+        return loading.result() if loading is not None and self.available else None
+
+    async def _ask(
+        self,
+        key: tuple[Any, ...],
+        session: Hashable,
+        work: Callable[[LiveNetwork], Answer],
+        deadline_s: float,
+    ) -> Answer:
+        await self.ready()
+        asker = (key[0], session)
+        known: Answer | None = self._known(key)
+        if known is not None:
+            self._worker.drop(asker)
+            return known
+        future: asyncio.Future[Answer] = asyncio.wrap_future(
+            self._worker.submit(asker, partial(self._answer, key, work))
+        )
+        try:
+            return await asyncio.wait_for(future, deadline_s)
+        except TimeoutError:
+            self._worker.drop(asker)
+            msg = f"The network did not answer within {deadline_s:.0f} s."
+            raise DeadlineError(msg) from None
+
+    def _answer(self, key: tuple[Any, ...], work: Callable[[LiveNetwork], Answer]) -> Answer:
+        # Another session may have asked the same while this one waited its turn.
+        known: Answer | None = self._known(key)
+        if known is not None:
+            return known
+        answer = work(self.start().result())
+        with self._lock:
+            kept = self._cache[key[0]]
+            kept[key] = answer
+            while len(kept) > KEPT.get(key[0], KEPT_SMALL):
+                kept.popitem(last=False)
+        return answer
+
+    def _load(self) -> LiveNetwork:
+        try:
+            from app.inference.live import LiveNetwork
+
+            return LiveNetwork(self._store, self.model, self.input)
+        except Exception as error:
+            msg = f"The network of this store cannot be loaded: {error}"
+            raise NoNetworkError(msg) from error
+
+    def _known(self, key: tuple[Any, ...]) -> Any:
+        with self._lock:
+            kept = self._cache[key[0]]
+            answer = kept.get(key)
+            if answer is not None:
+                kept.move_to_end(key)
+            return answer
+
+
+def decode_image(encoded: bytes) -> NDArray[np.uint8]:
+    """Decode an uploaded picture under guard; see ``vatun.preprocess.decode_image``.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        RGB at its own size.
+    """
+    from vatun.preprocess import decode_image as decode
+
+    return decode(encoded, max_pixels=MAX_PIXELS)
+
+
+def fit_image(pixels: NDArray[np.uint8], input_spec: InputSpec) -> NDArray[np.uint8]:
+    """Bring a picture to the size of the network's input, as the images of the store were.
+
+    Returns
+    -------
+    ndarray of shape (input height, input width, 3), uint8
+    """
+    from vatun.preprocess import resize_image
+
+    return resize_image(pixels, input_spec)
+
+
+def change_from(
+    magnitudes: Mapping[str, Any],
+    boxes: Any,
+    *,
+    region_fill: str = "mean",
+    rotation_fill: str = "black",
+) -> Change:
+    """Build a change from what the browser sent; nothing in it is trusted.
+
+    Parameters
+    ----------
+    magnitudes : mapping of str to number
+        Magnitude by perturbation.
+    boxes : sequence of four numbers each
+        Left, top, right and bottom of each removed region, as shares of width and height.
+    region_fill : str
+        What removed regions are filled with: one of ``REGION_FILLS``.
+    rotation_fill : str
+        What the corners that a rotation turns in are filled with: one of ``ROTATION_FILLS``.
+
+    Returns
+    -------
+    Change
+        Checked.
+
+    Raises
+    ------
+    VatunError
+        When a name, a magnitude, a region or a fill is not allowed.
+    TypeError, ValueError
+        When the data has another shape altogether.
+    """
+    regions = tuple(Box(*(float(value) for value in corners)) for corners in boxes)
+    return Change(
+        magnitudes=dict(magnitudes),
+        boxes=regions,
+        region_fill=region_fill,
+        rotation_fill=rotation_fill,
+    )

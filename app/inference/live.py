@@ -1,0 +1,301 @@
+"""The loaded network and what the store knows for it; importing torch happens here, late."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.atlas import Atlas
+from app.inference.answers import Evidence, TestResult, softmax
+from app.uploads import Upload
+from feature_store import queries
+from vatun.specs import ATTACKS, PERTURBATION_SPECS, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from app.inference.answers import Image
+    from feature_store import Store
+    from vatun.capture import Capture
+    from vatun.network import Network
+    from vatun.response import Flip, ResponseCurve
+    from vatun.specs import InputSpec, ModelSpec
+    from vatun.trust import RandomisedTest, TenthTest
+
+KEPT = 32
+"""Images, and changed copies, that stay ready to be asked about again."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """One picture as the network takes it, and what the network did with it."""
+
+    pixels: Tensor
+    capture: Capture
+    label: int | None = None
+    seed: int = 0
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Softmax probabilities, shape (1, n_classes)."""
+        return softmax(self.capture.logits)
+
+
+class LiveNetwork:
+    """Answers questions about images; one thread at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Where images, weights and statistics are read from.
+    model, input_spec
+        Specifications of the network, from the store.
+    """
+
+    def __init__(self, store: Store, model: ModelSpec, input_spec: InputSpec) -> None:
+        # The embeddings are read while torch is imported and the weights are loaded.
+        with ThreadPoolExecutor(1) as reader:
+            atlas = reader.submit(Atlas, store)
+            self._load(store, model, input_spec)
+            self._atlas = atlas.result()
+        self._originals: OrderedDict[Any, _Seen] = OrderedDict()
+        self._changed: OrderedDict[Any, _Seen] = OrderedDict()
+
+    def _load(self, store: Store, model: ModelSpec, input_spec: InputSpec) -> None:
+        from vatun.explain import default_layer
+        from vatun.network import load_network
+
+        # What the store was computed with may hold perturbations of a plugin.
+        for stage in ("capture", "simulate"):
+            for name in store.info.get(stage, {}).get("plugins", ()):
+                importlib.import_module(str(name))
+        self._store = store
+        self._network: Network = load_network(
+            model, input_spec, weights=store.file("weights"), class_names=store.class_names
+        )
+        layers = self._network.layers
+        self.default_layer = default_layer(self._network)
+        self._maps = tuple(layer.layer_name for layer in layers if layer.height * layer.width > 1)
+        self._fill = tuple(store.info["dataset"]["pixel_mean"])
+        self._rules = _PathRules(store, [layer.filters for layer in layers])
+        swept = store.info.get("simulate", {}).get("perturbations", ())
+        self._grids = {str(row["name"]): tuple(map(float, row["grid"])) for row in swept}
+
+    def methods(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return label and supported layers of every explanation; ``""`` is the image itself."""
+        from vatun.explain import EXPLANATIONS
+
+        found = {}
+        for name, entry in EXPLANATIONS.items():
+            layers: tuple[str, ...] = ("",)
+            if entry.reads == "layer":
+                layers = tuple(x for x in self._maps if entry.supports(self._network, x))
+            if layers:
+                found[name] = (entry.label, layers)
+        return found
+
+    def test(self, image: Image, change: Change) -> TestResult:
+        """Answer ``InferenceService.test``."""
+        import torch
+
+        original, changed = self._pair(image, change)
+        both = torch.cat([original.pixels, changed.pixels])
+        shown = (both * 255).round().clamp(0, 255).to(torch.uint8)
+        neighbours, places = self._atlas.place(changed.capture.embedding[0])
+        return TestResult(
+            image=image,
+            change=change,
+            label=original.label,
+            images=np.ascontiguousarray(shown.movedim(1, -1).cpu().numpy()),
+            scores=np.concatenate([original.scores, changed.scores]),
+            activations=tuple(values[0] for values in original.capture.maxima),
+            paths=self._rules.paths(changed.capture.maxima, changed.capture.means),
+            places=places,
+            neighbours=neighbours,
+        )
+
+    def explain(
+        self, image: Image, change: Change, method: str, layer: str, class_index: int | None
+    ) -> Evidence:
+        """Answer ``InferenceService.explain``."""
+        from vatun.explain import find_explanation
+
+        entry = find_explanation(method)
+        chosen = self._chosen(image, change, class_index)
+        maps = entry.apply(self._network, self._both(image, change), chosen, layer=layer)
+        return Evidence(
+            image=image,
+            change=change,
+            method=method,
+            layer=layer,
+            classes=(chosen[0], chosen[1]),
+            maps=np.ascontiguousarray(maps.detach().cpu().numpy(), dtype=np.float32),
+        )
+
+    def trust(self, evidence: Evidence) -> tuple[TenthTest | None, ...]:
+        """Answer ``InferenceService.trust``."""
+        import torch
+
+        from vatun.trust import hottest_tenth
+
+        return hottest_tenth(
+            self._network,
+            self._both(evidence.image, evidence.change),
+            torch.from_numpy(evidence.maps),
+            list(evidence.classes),
+            fill=self._fill,
+        )
+
+    def randomise(self, evidence: Evidence) -> tuple[RandomisedTest, ...]:
+        """Answer ``InferenceService.randomise``."""
+        from vatun.trust import randomised
+
+        return tuple(
+            randomised(self._network, pixels, index, method=evidence.method, layer=evidence.layer)
+            for pixels, index in zip(
+                self._both(evidence.image, evidence.change), evidence.classes, strict=True
+            )
+        )
+
+    def curve(self, image: Image, name: str, rotation_fill: str) -> ResponseCurve:
+        """Answer ``InferenceService.curve``."""
+        from vatun.response import response_curve
+
+        seen = self._original(image)
+        return response_curve(
+            self._network, seen.pixels, name,
+            magnitudes=self._grids.get(name), seed=seen.seed, fill=self._fill, label=seen.label,
+            rotation_fill=rotation_fill,
+        )  # fmt: skip
+
+    def flip(self, image: Image, name: str, direction: int, rotation_fill: str) -> Flip:
+        """Answer ``InferenceService.flip``."""
+        from vatun.response import smallest_flip
+
+        seen = self._original(image)
+        return smallest_flip(
+            self._network, seen.pixels, name, direction=direction,
+            magnitudes=self._grids.get(name), seed=seen.seed, fill=self._fill, label=seen.label,
+            rotation_fill=rotation_fill,
+        )  # fmt: skip
+
+    def directions(self, name: str) -> tuple[int, ...]:
+        """Return the directions in which a perturbation can leave its identity."""
+        spec = PERTURBATION_SPECS[name]
+        grid = self._grids.get(name, spec.grid)
+        return tuple(
+            direction
+            for direction in (-1, 1)
+            if any(direction * (value - spec.identity) > 0 for value in grid)
+        )
+
+    def _chosen(self, image: Image, change: Change, class_index: int | None) -> list[int]:
+        if class_index is not None:
+            return [class_index, class_index]
+        return [int(seen.scores.argmax()) for seen in self._pair(image, change)]
+
+    def _both(self, image: Image, change: Change) -> Tensor:
+        import torch
+
+        return torch.cat([seen.pixels for seen in self._pair(image, change)])
+
+    def _pair(self, image: Image, change: Change) -> tuple[_Seen, _Seen]:
+        """Return an image and its changed copy; each is run once, however often it is asked."""
+        original = self._original(image)
+        if change.is_identity:
+            return original, original
+        key = (image, change)
+        changed = self._changed.get(key)
+        if changed is None:
+            changed = _keep(self._changed, key, self._change(original, change))
+        return original, changed
+
+    def _original(self, image: Image) -> _Seen:
+        from vatun.capture import capture
+        from vatun.preprocess import load_image, to_input
+
+        known = self._originals.get(image)
+        if known is not None:
+            self._originals.move_to_end(image)
+            return known
+        label, seed = None, 0
+        if isinstance(image, Upload):
+            pixels = image.pixels
+        else:
+            encoded = queries.image_bytes(self._store, image)
+            pixels = load_image(encoded, self._network.input)
+            label, seed = queries.image_row(self._store, image).true_class, image
+        tensor = to_input(pixels)[None]
+        seen = _Seen(pixels=tensor, capture=capture(self._network, tensor), label=label, seed=seed)
+        return _keep(self._originals, image, seen)
+
+    def _change(self, original: _Seen, change: Change) -> _Seen:
+        import torch
+
+        from vatun.capture import capture
+        from vatun.perturb import apply_change
+
+        attacked = None
+        if ATTACKS.intersection(change.magnitudes):
+            predicted = int(original.scores.argmax())
+            attacked = torch.tensor([predicted if original.label is None else original.label])
+        pixels = apply_change(
+            original.pixels, change,
+            seeds=[original.seed], fill=self._fill, network=self._network, labels=attacked,
+        )  # fmt: skip
+        return _Seen(pixels=pixels, capture=capture(self._network, pixels))
+
+
+def _keep(kept: OrderedDict[Any, _Seen], key: Any, seen: _Seen) -> _Seen:
+    kept[key] = seen
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
+    return seen
+
+
+class _PathRules:
+    """How this store finds winners, so that a live path obeys the rules of the stored ones."""
+
+    def __init__(self, store: Store, filters: Sequence[int]) -> None:
+        self._sets = [name for name in ("paper", "mean", "balanced") if store.has(f"paths/{name}")]
+        # Winners are taken of what the store keeps: float16, but for layers that overflow it.
+        self._wide = frozenset(store.info["capture"]["float32_layers"])
+        self._centre = [np.zeros(count) for count in filters]
+        self._spread = [np.zeros(count) for count in filters]
+        if "balanced" in self._sets:
+            table = store.arrow(
+                "select layer_index, filter_index, mean, standard_deviation"
+                " from filter_statistics where statistic = 'mean'"
+            )
+            rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+            for layer, filter_index, mean, deviation in rows:
+                self._centre[layer][filter_index] = mean
+                self._spread[layer][filter_index] = deviation
+
+    def paths(
+        self, maxima: Sequence[NDArray[np.float32]], means: Sequence[NDArray[np.float32]]
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the path of one image in every path set of the store."""
+        from vatun.paths import balanced_winners, winners
+
+        found: dict[str, tuple[int, ...]] = {}
+        for name in self._sets:
+            path = []
+            for layer, value in enumerate(maxima if name == "paper" else means):
+                half = layer not in self._wide
+                if name == "balanced":
+                    spread = self._spread[layer]
+                    best = balanced_winners(value, self._centre[layer], spread, half=half)
+                else:
+                    best = winners(value, half=half)
+                path.append(int(best[0]))
+            found[name] = tuple(path)
+        return found

@@ -1,0 +1,228 @@
+"""Which patterns the network view lists: the question, and its answer from the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.views import pattern_figures
+from feature_store import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.runtime import Runtime
+    from app.state import Selection, SessionState
+    from feature_store import Store
+    from feature_store.patterns.cards import PatternCard, Recommendation
+
+PATH_SETS = {
+    "balanced": "balanced",
+    "mean": "mean",
+    "paper": "paper",
+}
+"""Path sets by name, as the page calls them."""
+
+_PREFERRED = ("filters", "selection", "image", "distinctive")
+
+
+def live_path(state: SessionState) -> tuple[int, ...] | None:
+    """Return the path of the uploaded or changed image under the session's path set, if any."""
+    paths = state.live_paths
+    if (state.upload is None) != (state.live_activations is None):
+        # Activations come with the path of an upload only: this one is of what was seen before.
+        return None
+    found = paths.get(state.path_set) if paths else None
+    return None if found is None else tuple(int(winner) for winner in found)
+
+
+def is_copy(state: SessionState) -> bool:
+    """Return whether the live path is that of a changed copy; else it is an upload's own."""
+    change = state.change
+    return state.upload is None or (change is not None and not change.is_identity)
+
+
+def orders(state: SessionState) -> dict[str, str]:
+    """Return the ways to choose patterns that make sense now, with what the page calls them.
+
+    Parameters
+    ----------
+    state : SessionState
+        What the session looks at.
+
+    Returns
+    -------
+    dict of str to str
+        Keys of ``pattern_figures.ORDERS`` and labels, in that order.
+    """
+    is_there = {
+        "selection": not state.selection.is_all,
+        "path": live_path(state) is not None,
+        "image": state.focus is not None,
+        "filters": bool(state.filters),
+    }
+    found = {
+        name: label for name, label in pattern_figures.ORDERS.items() if is_there.get(name, True)
+    }
+    if "path" in found and is_copy(state):
+        found["path"] = "For the copy"
+    return found
+
+
+def preferred(state: SessionState) -> str:
+    """Return the order that is taken when nobody chose one; an upload comes before all else."""
+    allowed = orders(state)
+    wanted = _PREFERRED if state.upload is None else ("path", *_PREFERRED)
+    return next(name for name in wanted if name in allowed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """What is asked, as values that the session cannot change while the answer is looked for.
+
+    Parameters
+    ----------
+    order : str
+        Key of ``pattern_figures.ORDERS``.
+    limit : int
+        Most cards.
+    path_set : str
+        Path set whose patterns are meant.
+    selection : Selection
+        Images that the cards count and do not dim.
+    focus : int or None
+        Image under test, if it is in the store.
+    path : tuple of int or None
+        Path of the uploaded or changed image.
+    is_copy : bool
+        Whether it is that of a changed copy.
+    filters : tuple of (int, int)
+        Chosen filters.
+    opened : int or None
+        Pattern that stays in the list.
+    universe : ndarray of int32
+        Images of the split that is shown.
+    split : str
+        Its name, empty for all.
+    """
+
+    order: str
+    limit: int
+    path_set: str
+    selection: Selection
+    focus: int | None
+    path: tuple[int, ...] | None
+    is_copy: bool
+    filters: tuple[tuple[int, int], ...]
+    opened: int | None
+    universe: NDArray[np.int32]
+    split: str
+
+    @classmethod
+    def of(cls, state: SessionState, order: str, limit: int) -> Question:
+        """Take down what the session looks at now."""
+        return cls(
+            order=order,
+            limit=limit,
+            path_set=state.path_set,
+            selection=state.selection,
+            focus=state.focus,
+            path=live_path(state),
+            is_copy=is_copy(state),
+            filters=state.filters,
+            opened=state.pattern,
+            universe=state.universe,
+            split=state.split,
+        )
+
+    @property
+    def _ids(self) -> NDArray[np.int32] | None:
+        return None if self.selection.is_all else self.selection.ids
+
+    def find(self, store: Store) -> Recommendation:
+        """Look for the patterns.
+
+        Parameters
+        ----------
+        store : Store
+            Opened store.
+
+        Returns
+        -------
+        Recommendation
+
+        Raises
+        ------
+        StoreError
+            When the patterns are missing or damaged.
+        """
+        name, limit, ids = self.path_set, self.limit, self._ids
+        if self.order == "selection" and ids is not None:
+            return queries.patterns_of_selection(store, name, ids, limit=limit)
+        if self.order == "path" and self.path is not None:
+            return queries.patterns_of_path(store, name, self.path, limit=limit, selection=ids)
+        if self.order == "image" and self.focus is not None:
+            return queries.patterns_of_image(store, name, self.focus, limit=limit, selection=ids)
+        if self.order == "filters":
+            return queries.patterns_of_filters(
+                store, name, self.filters, limit=limit, selection=ids
+            )
+        return queries.top_patterns(store, name, order=self.order, limit=limit, selection=ids)
+
+    def answer(
+        self, runtime: Runtime, names: Sequence[str], modules: Sequence[str]
+    ) -> tuple[Recommendation, list[dict[str, Any]]]:
+        """Look for the patterns and write their cards; for a thread beside the event loop.
+
+        Parameters
+        ----------
+        runtime : Runtime
+            Store, names and thumbnails.
+        names, modules : sequence of str
+            Short names and module paths of the layers.
+
+        Returns
+        -------
+        Recommendation
+            What was found.
+        list of dict
+            ``card_items``, the open pattern among them.
+
+        Raises
+        ------
+        StoreError
+            When the patterns are missing or damaged.
+        """
+        store = runtime.store
+        found = self.find(store)
+        items = [
+            pattern_figures.card(
+                pattern,
+                runtime,
+                names=names,
+                modules=modules,
+                selection=self.selection,
+                focus=self.focus,
+                select=pattern_figures.select_words(
+                    queries.pattern_members(store, self.path_set, pattern.pattern_id),
+                    self.universe,
+                    self.split,
+                ),
+            )
+            for pattern in self._with_open(store, list(found))
+        ]
+        return found, items
+
+    def _with_open(self, store: Store, shown: list[PatternCard]) -> list[PatternCard]:
+        """Return the cards with the open one: it does not vanish when the question changes."""
+        opened = self.opened
+        if opened is None or any(card.pattern_id == opened for card in shown):
+            return shown
+        kept = queries.pattern_card(store, self.path_set, opened, selection=self._ids)
+        if not kept.n_selected:
+            # None of its members is selected: its figures are those of all images.
+            kept = queries.pattern_card(store, self.path_set, opened)
+        return [kept, *shown]
