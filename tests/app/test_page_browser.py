@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from feature_store import queries
 from tests.app.conftest import (
     LAPTOP,
     PHONE,
@@ -118,16 +119,19 @@ def test_shift_adds_and_alt_takes_away(digits_server, open_page):
     wait_for(lambda: selected_count(page) < both, what="the difference")
 
 
-def test_focus_moves_by_key_tap_and_film_strip(digits_server, open_page):
+def test_focus_moves_by_key_tap_and_film_strip(digits_server, digits_store, open_page):
+    def named(image):
+        return f"image={queries.short_key(digits_store, image)}"
+
     page = open_page(digits_server.url)
     first = wait_for(lambda: focused_image(page), what="a focus")
     page.keyboard.press("ArrowRight")
     second = wait_for(lambda: (f := focused_image(page)) != first and f, what="the next image")
-    wait_for(lambda: f"image={second}" in address(page), what="the address")
+    wait_for(lambda: named(second) in address(page), what="the address")
     page.locator(".film .th").nth(6).click()
     wait_for(lambda: focused_image(page) != second, what="the clicked picture")
     wait_for(lambda: page.get_by_text(f"image {focused_image(page):,}").count() > 0, what="view B")
-    wait_for(lambda: f"image={focused_image(page)}" in address(page), what="the address")
+    wait_for(lambda: named(focused_image(page)) in address(page), what="the address")
     page.go_back()
     wait_for(lambda: focused_image(page) == second, what="Back")
 
@@ -156,7 +160,7 @@ def test_search_understands_ids_classes_and_filters(digits_server, open_page):
     assert "search wrong" in text_of(page, ".selbar .n small").replace("confidence", "wrong")
     search.fill("image 1500")
     search.press("Enter")
-    wait_for(lambda: "image=1500" in address(page), what="the image")
+    wait_for(lambda: focused_image(page) == 1500, what="the image")
     search.fill("<img src=x onerror=alert(1)>")
     search.press("Enter")
     said = wait_for(lambda: page.locator(".hint .none").all_inner_texts(), what="the reason")

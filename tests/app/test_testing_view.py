@@ -1,6 +1,8 @@
 """The testing view without a browser: what it draws, and what it makes of messages."""
 
+import asyncio
 import inspect
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -378,3 +380,56 @@ def test_names_from_data_are_plain_text(view):
     assert "\x00" not in truth
     assert "\n" not in truth
     assert len(truth) <= 60
+
+
+def test_a_burst_of_a_slider_ends_with_the_last_value_and_runs_a_few_times(
+    runtime, state, monkeypatch
+):
+    """50 events in a second over a network of 100 ms: at most 12 runs, no older answer last."""
+    view = TestingView(runtime, state)
+    state.set_focus(FOCUS)
+    settle(view)
+    live, runs, drawn = runtime.inference.start().result(), [], []
+    real_test, real_draw = live.test, view._draw
+
+    def slow(image, change):
+        time.sleep(0.1)
+        runs.append(change)
+        return real_test(image, change)
+
+    def draw(result):
+        drawn.append(result.change.magnitudes["rotation"])
+        real_draw(result)
+
+    monkeypatch.setattr(live, "test", slow)
+    monkeypatch.setattr(view, "_draw", draw)
+    # What follows the scores waits for rest, as on the page.
+    monkeypatch.setattr(testing_answers, "EVIDENCE_PAUSE_S", 0.06)
+    monkeypatch.setattr(testing_answers, "MORE_PAUSE_S", 0.2)
+    asked = []
+
+    def execute(callback, schedule="auto"):
+        inner = callback.func if isinstance(callback, partial) else callback
+        if inspect.iscoroutinefunction(inner):
+            asked.append(asyncio.ensure_future(callback()))
+        else:
+            callback()
+
+    monkeypatch.setattr(pn.state, "execute", execute)
+
+    async def burst():
+        started = time.monotonic()
+        for step in range(1, 51):
+            view._receive({"kind": "set", "name": "rotation", "value": step + 0.5, "seq": step})
+            await asyncio.sleep(max(0.0, started + step / 50 - time.monotonic()))
+        took = time.monotonic() - started
+        await asyncio.gather(*asked)
+        return took
+
+    took = run(burst())
+    assert drawn[-1] == 50.5
+    assert drawn == sorted(drawn)
+    assert view.result.change.magnitudes["rotation"] == 50.5
+    assert view._answers.evidence_of(view.result) is not None, "the evidence is that of the last"
+    # A busy machine may need longer than a second for the burst itself.
+    assert len(runs) <= 12 * max(took, 1.0)
