@@ -161,6 +161,7 @@ def test_search_understands_ids_classes_and_filters(digits_server, open_page):
     search.fill("image 1500")
     search.press("Enter")
     wait_for(lambda: focused_image(page) == 1500, what="the image")
+    wait_for(lambda: not search.evaluate("e => e.matches(':focus')"), what="the closed search")
     search.fill("<img src=x onerror=alert(1)>")
     search.press("Enter")
     said = wait_for(lambda: page.locator(".hint .none").all_inner_texts(), what="the reason")
