@@ -63,7 +63,7 @@ class LatestWinsWorker:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Hashable, _Request] = OrderedDict()
         self._newest: dict[Hashable, int] = {}
-        self._running: Hashable | None = None
+        self._running: tuple[Hashable, int] | None = None
         self._tickets = itertools.count()
 
     def submit(self, key: Hashable, work: Callable[[], Any]) -> Future[Any]:
@@ -98,6 +98,21 @@ class LatestWinsWorker:
         else:
             _fail(older.future, SupersededError("a newer request took its place"))
         return request.future
+
+    def check(self) -> None:
+        """Give up the running request if nobody waits for it any more; for long work, often.
+
+        Raises
+        ------
+        SupersededError
+            When it was withdrawn, or a newer one of its key came.
+        """
+        with self._lock:
+            running = self._running
+            is_wanted = running is None or self._newest.get(running[0]) == running[1]
+        if not is_wanted:
+            msg = "nobody waits for the answer any more"
+            raise SupersededError(msg)
 
     def call(self, work: Callable[[], Any]) -> Future[Any]:
         """Run ``work`` in the worker thread, in order, past the limit: for start-up."""
@@ -136,7 +151,7 @@ class LatestWinsWorker:
             if not self._waiting:
                 return
             key, request = self._waiting.popitem(last=False)
-            self._running = key
+            self._running = (key, request.ticket)
         try:
             result, error = request.work(), None
         except Exception as problem:  # noqa: BLE001 - handed to the one who waits for it

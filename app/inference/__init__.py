@@ -275,7 +275,12 @@ class InferenceService:
 
     def drop(self, session: Hashable) -> None:
         """Withdraw the requests of ``session``."""
-        for kind in ("test", "explain", "trust", "randomise", "curve", "flip"):
+        self._worker.drop(("test", session))
+        self.interrupt(session)
+
+    def interrupt(self, session: Hashable) -> None:
+        """Withdraw all that ``session`` asked after its scores: something newer comes first."""
+        for kind in ("explain", "trust", "randomise", "curve", "flip"):
             self._worker.drop((kind, session))
 
     def methods(self) -> Mapping[str, tuple[str, tuple[str, ...]]]:
@@ -349,7 +354,7 @@ class InferenceService:
         try:
             from app.inference.live import LiveNetwork
 
-            return LiveNetwork(self._store, self.model, self.input)
+            return LiveNetwork(self._store, self.model, self.input, check=self._worker.check)
         except Exception as error:
             msg = f"The network of this store cannot be loaded: {error}"
             raise NoNetworkError(msg) from error

@@ -6,7 +6,7 @@ import importlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from feature_store import queries
 from vatun.specs import ATTACKS, PERTURBATION_SPECS, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from vatun.response import Flip, ResponseCurve
     from vatun.specs import InputSpec, ModelSpec
     from vatun.trust import RandomisedTest, TenthTest
+
+BATCH_PIXELS = 64 * 64 * 64
+"""Pixels of a batch of slow work: between two batches it can be given up."""
 
 KEPT = 32
 """Images, and changed copies, that stay ready to be asked about again."""
@@ -49,6 +52,27 @@ class _Seen:
         return softmax(self.capture.logits)
 
 
+class _Interruptible:
+    """The network, but it asks before every pass whether anybody still waits for the answer."""
+
+    def __init__(self, network: Network, check: Callable[[], None]) -> None:
+        self._network = network
+        self._check = check
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """As ``Network.logits``."""
+        self._check()
+        return self._network.logits(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As ``Network.forward``."""
+        self._check()
+        return self._network.forward(images)
+
+
 class LiveNetwork:
     """Answers questions about images; one thread at a time.
 
@@ -58,14 +82,26 @@ class LiveNetwork:
         Where images, weights and statistics are read from.
     model, input_spec
         Specifications of the network, from the store.
+    check : callable
+        Raises when nobody waits for the running answer any more.
     """
 
-    def __init__(self, store: Store, model: ModelSpec, input_spec: InputSpec) -> None:
+    def __init__(
+        self,
+        store: Store,
+        model: ModelSpec,
+        input_spec: InputSpec,
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         # The embeddings are read while torch is imported and the weights are loaded.
         with ThreadPoolExecutor(1) as reader:
             atlas = reader.submit(Atlas, store)
             self._load(store, model, input_spec)
             self._atlas = atlas.result()
+        self._slow = cast("Network", _Interruptible(self._network, check))
+        size = input_spec.height * input_spec.width
+        self._batch = max(4, min(64, BATCH_PIXELS // size))
         self._originals: OrderedDict[Any, _Seen] = OrderedDict()
         self._changed: OrderedDict[Any, _Seen] = OrderedDict()
 
@@ -130,7 +166,7 @@ class LiveNetwork:
 
         entry = find_explanation(method)
         chosen = self._chosen(image, change, class_index)
-        maps = entry.apply(self._network, self._both(image, change), chosen, layer=layer)
+        maps = entry.apply(self._slow, self._both(image, change), chosen, layer=layer)
         return Evidence(
             image=image,
             change=change,
@@ -147,7 +183,7 @@ class LiveNetwork:
         from vatun.trust import hottest_tenth
 
         return hottest_tenth(
-            self._network,
+            self._slow,
             self._both(evidence.image, evidence.change),
             torch.from_numpy(evidence.maps),
             list(evidence.classes),
@@ -171,9 +207,9 @@ class LiveNetwork:
 
         seen = self._original(image)
         return response_curve(
-            self._network, seen.pixels, name,
+            self._slow, seen.pixels, name,
             magnitudes=self._grids.get(name), seed=seen.seed, fill=self._fill, label=seen.label,
-            rotation_fill=rotation_fill,
+            rotation_fill=rotation_fill, batch_size=self._batch,
         )  # fmt: skip
 
     def flip(self, image: Image, name: str, direction: int, rotation_fill: str) -> Flip:
@@ -182,9 +218,9 @@ class LiveNetwork:
 
         seen = self._original(image)
         return smallest_flip(
-            self._network, seen.pixels, name, direction=direction,
+            self._slow, seen.pixels, name, direction=direction,
             magnitudes=self._grids.get(name), seed=seen.seed, fill=self._fill, label=seen.label,
-            rotation_fill=rotation_fill,
+            rotation_fill=rotation_fill, batch_size=self._batch,
         )  # fmt: skip
 
     def directions(self, name: str) -> tuple[int, ...]:

@@ -168,6 +168,7 @@ class TestingView(pn.viewable.Viewer):
     def _follow(self, *_: Any) -> None:
         """Ask the network again; the answer to an older question is not drawn any more."""
         self._ticket += 1
+        self._runtime.inference.interrupt(self)
         self._label.object = f'<span class="focus-label">{safe.label(self._title())}</span>'
         where = testing_changes.position(self._change, self._seq)
         if self._image is None:

@@ -93,12 +93,12 @@ def magnitude_text(name: str, value: float, side: int) -> str:
     if kind == "switch":
         return "on" if value else "off"
     text = {
-        "degrees": lambda: f"{value:+.3g}°",
-        "turns": lambda: f"{value:+.2f}",
+        "degrees": lambda: f"{round(value, 1 if abs(value) >= 10 else 2):+g}°" if value else "0°",
+        "turns": lambda: f"{value:+.{2 if abs(value) >= 0.01 else 3}f}",
         "factor": lambda: f"{value:.2f}",
         "pixels": lambda: f"{value * side:.2g} px",
         "percent": lambda: f"{100 * value:.0f} %",
-        "epsilon": lambda: f"{255 * value:.3g}/255",
+        "epsilon": lambda: f"{round(255 * value, 2):g}/255",
         "plain": lambda: f"{value:.3f}",
     }[kind]()
     return text.replace("-", MINUS)

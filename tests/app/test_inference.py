@@ -1,6 +1,7 @@
 """The live network: its answers are those of the store, computed again."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -198,9 +199,39 @@ def test_a_question_that_cannot_be_answered_says_why(service):
         explain(service, 3, method="no_such_method")
 
 
-def test_a_slow_network_gives_up(service, monkeypatch):
-    import time
+def test_a_slider_does_not_wait_for_a_flip_that_nobody_wants(service, monkeypatch):
+    live = service.start().result()
+    real, passes = live._network.logits, []
 
+    def slow(images):
+        passes.append(len(images))
+        time.sleep(0.05)
+        return real(images)
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(live._network, name)
+
+        logits = staticmethod(slow)
+
+    monkeypatch.setattr(live._slow, "_network", Slow())
+
+    async def ask_both():
+        flip = asyncio.ensure_future(service.flip(11, "rotation", 1, session="s"))
+        while not passes:
+            await asyncio.sleep(0.01)
+        service.interrupt("s")
+        before = len(passes)
+        await service.test(11, Change(magnitudes={"hue": 0.11}), session="s")
+        assert len(passes) - before <= 1
+        with pytest.raises(SupersededError):
+            await flip
+
+    run(ask_both())
+    assert service._known(("flip", 11, "rotation", 1, "black")) is None
+
+
+def test_a_slow_network_gives_up(service, monkeypatch):
     monkeypatch.setattr(inference, "DEADLINE_S", 0.05)
     monkeypatch.setattr(service.start().result(), "test", lambda *_: time.sleep(0.4), raising=True)
     with pytest.raises(DeadlineError, match="did not answer"):

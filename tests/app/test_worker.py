@@ -99,6 +99,34 @@ def test_a_withdrawn_request_is_not_run(worker, gate):
     assert runs == []
 
 
+@pytest.mark.parametrize("act", ["drop", "replace"])
+def test_long_work_is_given_up_when_nobody_waits_any_more(worker, act):
+    started, steps = threading.Event(), []
+
+    def long():
+        for step in range(1000):
+            worker.check()
+            steps.append(step)
+            started.set()
+            time.sleep(0.01)
+
+    future = worker.submit("a", long)
+    assert started.wait(5)
+    if act == "drop":
+        worker.drop("a")
+    else:
+        assert worker.submit("a", lambda: "new").result(5) == "new"
+    with pytest.raises(SupersededError):
+        future.result(5)
+    assert worker.submit("b", lambda: "b").result(5) == "b"
+    assert len(steps) < 500
+
+
+def test_work_that_is_waited_for_goes_on(worker):
+    assert worker.submit("a", lambda: worker.check() or "a").result(5) == "a"
+    worker.check()
+
+
 def test_errors_reach_the_one_who_asked(worker):
     def fail():
         raise ValueError("no")
