@@ -224,10 +224,14 @@ class Dashboard:
             self.runtime.class_names
         )
         known = self.runtime.store.has(f"paths/{case.path_set}") if case.path_set else False
+        layer = case.layer
+        if layer and layer not in {row.layer_name for row in self.runtime.layers}:
+            self._refused.append(f"There is no layer {layer}.")
+            layer = ""
         return {
             "change": None if case.change.is_identity else case.change,
             "evidence_method": case.method or "grad_cam",
-            "evidence_layer": case.layer,
+            "evidence_layer": layer,
             "evidence_class": case.class_index if in_range else None,
             "path_set": case.path_set if known else state.path_set,
             "pattern": case.pattern,

@@ -193,14 +193,11 @@ class Answers:
         inference = self._runtime.inference
         methods, short = inference.methods(), self._layers()
         self._evidence = evidence
-        index = self._state.evidence_class
         self._bench.param.update(
             bench_maps=evidence.maps.astype("<f4").tobytes(),
             bench_evidence={
                 "stage": "ready",
-                "choices": testing_evidence.choices(methods, short),
-                "value": f"{evidence.method}|{evidence.layer}",
-                "class_value": "" if index is None else str(index),
+                **self._choices(evidence.method, evidence.layer),
                 **testing_evidence.figures(
                     evidence,
                     names=self._runtime.class_names,
@@ -211,14 +208,27 @@ class Answers:
             },
         )
 
+    def _choices(self, method: str, layer: str) -> dict[str, Any]:
+        """Return what can be chosen, and what is."""
+        index = self._state.evidence_class
+        return {
+            "choices": testing_evidence.choices(
+                self._runtime.inference.methods(), self._layers()
+            ),
+            "value": f"{method}|{layer}",
+            "class_value": "" if index is None else str(index),
+        }
+
     def _add_evidence(self, evidence: Evidence, more: dict[str, Any]) -> None:
         if evidence is self._evidence and self._bench.bench_evidence.get("stage") == "ready":
             self._bench.bench_evidence = {**self._bench.bench_evidence, **more}
 
     def _say_no_evidence(self, error: Exception) -> None:
+        state = self._state
         self._evidence = None
+        # What may be chosen instead is the way out.
         self._bench.bench_evidence = {
-            **self._bench.bench_evidence,
+            **self._choices(state.evidence_method, state.evidence_layer),
             "stage": "failed",
             "message": safe.plain(error, limit=200),
         }

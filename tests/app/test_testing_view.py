@@ -155,6 +155,17 @@ def test_a_layer_without_a_map_falls_back(view, state, runtime):
     assert evidence(view)["value"] == f"grad_cam|{runtime.inference.default_layer()}"
 
 
+def test_an_explanation_that_fails_says_why_and_offers_the_others(view, state):
+    state.evidence_method = "no_such_method"
+    settle(view)
+    drawn = evidence(view)
+    assert drawn["stage"] == "failed"
+    assert "no_such_method" in drawn["message"]
+    assert len(drawn["choices"]) == 6
+    send(view, "evidence", value=drawn["choices"][0]["options"][0]["value"])
+    assert evidence(view)["stage"] == "ready"
+
+
 def test_trust_is_said_under_each_map_and_random_weights_on_demand(view):
     assert len(evidence(view)["trust"]) == 2
     assert "±" in evidence(view)["trust"][0]["random"]
