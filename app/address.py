@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app import safe
 from app.inference import Change, VatunError, change_from
@@ -17,6 +17,7 @@ from feature_store import queries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from app.runtime import Runtime
     from app.state import SessionState
     from feature_store import Store
 
@@ -96,6 +97,51 @@ def read(query: Mapping[str, str]) -> Case:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What an address means in one store.
+
+    Parameters
+    ----------
+    image : int or None
+        Image under test, if the address names one that is shown.
+    settings : dict
+        Other parameters of the session.
+    refused : tuple of str
+        Sentences about what was left out.
+    """
+
+    image: int | None
+    settings: dict[str, Any]
+    refused: tuple[str, ...]
+
+
+def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
+    """Look up in a store what a case names, and name what is not there."""
+    refused = list(case.refused)
+    image = find_image(case.image, runtime.store) if case.image else None
+    if case.image and (image is None or not state.shows(image)):
+        refused.append("The image of this address is not in this store.")
+        image = None
+    layer, class_index = case.layer, case.class_index
+    if layer and layer not in {row.layer_name for row in runtime.layers}:
+        refused.append(f"There is no layer {safe.plain(layer, limit=60)}.")
+        layer = ""
+    if class_index is not None and class_index >= len(runtime.class_names):
+        refused.append(f"There is no class {class_index}.")
+        class_index = None
+    has_paths = bool(case.path_set) and runtime.store.has(f"paths/{case.path_set}")
+    settings = {
+        "change": None if case.change.is_identity else case.change,
+        "evidence_method": case.method or "grad_cam",
+        "evidence_layer": layer,
+        "evidence_class": class_index,
+        "path_set": case.path_set if has_paths else state.path_set,
+        "pattern": case.pattern,
+    }
+    return Resolved(image=image, settings=settings, refused=tuple(refused))
+
+
 def write(state: SessionState, store: Store) -> dict[str, str]:
     """Return the parts of the address that say what a session tests; identities are left out."""
     parts: dict[str, str] = {}
@@ -133,11 +179,14 @@ def _change(parts: Mapping[str, str]) -> Change:
     magnitudes = {}
     for item in filter(None, parts["change"].split(";")):
         name, _, value = item.partition(":")
-        magnitudes[name] = float(value)
+        magnitudes[name] = _number(value, name)
     boxes = [
-        [float(value) for value in item.split(",")]
+        [_number(value, "removed region") for value in item.split(",")]
         for item in filter(None, parts["removed"].split(";"))
     ]
+    if any(len(corners) != 4 for corners in boxes):
+        msg = "a removed region needs four numbers: left, top, right, bottom"
+        raise ValueError(msg)
     if len(boxes) > MAX_BOXES:
         msg = f"at most {MAX_BOXES} regions can be removed"
         raise ValueError(msg)
@@ -146,6 +195,14 @@ def _change(parts: Mapping[str, str]) -> Change:
         region_fill=parts["fill"] or Change().region_fill,
         rotation_fill=parts["corners"] or Change().rotation_fill,
     )  # fmt: skip
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"{what}: {text[:40]!r} is no number"
+        raise ValueError(msg) from None
 
 
 def _whole(text: str) -> int | None:

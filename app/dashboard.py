@@ -167,6 +167,7 @@ class Dashboard:
         self._stores = stores
         self._name = name
         self._query = query
+        self._returns = False
         self.state = self._start_state(query)
         self._layers = {row.layer_name: (row.layer_index, row.filters) for row in runtime.layers}
         # The search takes the names that the page shows, and the module paths they stand for.
@@ -202,40 +203,11 @@ class Dashboard:
             colour_by="true" if len(runtime.class_names) <= 10 else "correct",
             path_set=str(view.get("path_set", "balanced")),
         )
-        case = address.read(query)
-        self._refused = list(case.refused)
-        focus = self._image_of(case, state)
-        state.focus = self._first(state.universe, state.order) if focus is None else focus
-        state.param.update(**self._settings_of(case, state))
+        found = address.resolve(address.read(query), runtime, state)
+        self._refused = found.refused
+        first = self._first(state.universe, state.order) if found.image is None else found.image
+        state.param.update(focus=first, **found.settings)
         return state
-
-    def _image_of(self, case: address.Case, state: SessionState) -> int | None:
-        """Return the image that an address names, if the store shows it."""
-        found = address.find_image(case.image, self.runtime.store) if case.image else None
-        if found is not None and state.shows(found):
-            return found
-        if case.image:
-            self._refused.append("The image of this address is not in this store.")
-        return None
-
-    def _settings_of(self, case: address.Case, state: SessionState) -> dict[str, Any]:
-        """Return the other parameters of the session that an address sets."""
-        in_range = case.class_index is not None and case.class_index < len(
-            self.runtime.class_names
-        )
-        known = self.runtime.store.has(f"paths/{case.path_set}") if case.path_set else False
-        layer = case.layer
-        if layer and layer not in {row.layer_name for row in self.runtime.layers}:
-            self._refused.append(f"There is no layer {layer}.")
-            layer = ""
-        return {
-            "change": None if case.change.is_identity else case.change,
-            "evidence_method": case.method or "grad_cam",
-            "evidence_layer": layer,
-            "evidence_class": case.class_index if in_range else None,
-            "path_set": case.path_set if known else state.path_set,
-            "pattern": case.pattern,
-        }
 
     def _first(self, ids: NDArray[np.int32], order: str) -> int | None:
         """Return the first image of the film strip, were these ids selected."""
@@ -268,9 +240,11 @@ class Dashboard:
             css_classes=["foot"],
         )
         self._news = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
-        for words in self._refused:
+        if self._refused:
+            words = " ".join(self._refused)
             self._news.append(shell.banner("Part of this link was left out.", words))
             self._news.visible = True
+            pn.state.onload(self._write_address)
         self._explore = [self.bar, self._news, self._grid, foot, self._tabs]
         self._root_column = pn.Column(
             *self._explore,
@@ -384,18 +358,20 @@ class Dashboard:
         parts = {**kept, **address.write(self.state, self.runtime.store)}
         self._keys.write_address(
             f"?{urlencode(parts, safe=':;,')}" if parts else "",
-            is_step=any(event.name in {"focus", "upload"} for event in events),
+            is_step=not self._returns
+            and any(event.name in {"focus", "upload"} for event in events),
         )
 
     def _on_address(self, text: str) -> None:
         """Follow the browser's Back and Forward."""
         asked = {name: values[0] for name, values in parse_qs(text.removeprefix("?")).items()}
-        case, state = address.read(asked), self.state
-        focus = self._image_of(case, state)
+        found = address.resolve(address.read(asked), self.runtime, self.state)
+        self._returns = True
         with pn.io.hold():
-            if focus is not None:
-                state.set_focus(focus)
-            state.param.update(**self._settings_of(case, state))
+            if found.image is not None:
+                self.state.set_focus(found.image)
+            self.state.param.update(**found.settings)
+        self._returns = False
 
     def _on_header(self, name: str, value: str) -> None:
         state = self.state
@@ -478,12 +454,12 @@ class Dashboard:
             state.clear()
 
     def _step_layer(self, step: int) -> None:
-        names = list(self._layers)
-        if not names:
-            return
-        current = self.state.evidence_layer
-        at = names.index(current) if current in names else len(names) - 1
-        self.state.evidence_layer = names[min(max(at + step, 0), len(names) - 1)]
+        state, inference = self.state, self.runtime.inference
+        _, names = inference.methods().get(state.evidence_method, ("", ()))
+        current = inference.evidence_layer(state.evidence_method, state.evidence_layer)
+        if current in names and current:
+            at = names.index(current) + step
+            state.evidence_layer = names[min(max(at, 0), len(names) - 1)]
 
     def _look_for_news(self) -> None:
         newer = self.runtime.store.newer_generation()

@@ -40,6 +40,7 @@ class DeadlineError(WorkerError):
 class _Request:
     ticket: int
     work: Callable[[], Any]
+    is_urgent: bool = False
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -66,7 +67,9 @@ class LatestWinsWorker:
         self._running: tuple[Hashable, int] | None = None
         self._tickets = itertools.count()
 
-    def submit(self, key: Hashable, work: Callable[[], Any]) -> Future[Any]:
+    def submit(
+        self, key: Hashable, work: Callable[[], Any], *, is_urgent: bool = False
+    ) -> Future[Any]:
         """Queue ``work`` as the newest request of ``key``.
 
         Parameters
@@ -75,6 +78,8 @@ class LatestWinsWorker:
             Who asks, and for what.
         work : callable
             Runs in the worker thread.
+        is_urgent : bool
+            Whether it goes before those that are not: quick work before slow.
 
         Returns
         -------
@@ -87,7 +92,7 @@ class LatestWinsWorker:
             When as many keys wait as are allowed.
         """
         with self._lock:
-            request = _Request(next(self._tickets), work)
+            request = _Request(next(self._tickets), work, is_urgent)
             older = self._waiting.get(key)
             if older is None and len(self._waiting) >= self._limit:
                 raise BusyError(len(self._waiting))
@@ -121,7 +126,7 @@ class LatestWinsWorker:
     def ahead(self, key: Hashable) -> int:
         """Return how many requests run or wait before the waiting one of ``key``."""
         with self._lock:
-            keys = list(self._waiting)
+            keys = self._in_order()
             if key not in keys:
                 return 0
             return keys.index(key) + (self._running is not None)
@@ -146,11 +151,16 @@ class LatestWinsWorker:
             _fail(request.future, SupersededError("the worker was closed"))
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _in_order(self) -> list[Hashable]:
+        """Return who waits, the next one first."""
+        return sorted(self._waiting, key=lambda key: not self._waiting[key].is_urgent)
+
     def _run_next(self) -> None:
         with self._lock:
             if not self._waiting:
                 return
-            key, request = self._waiting.popitem(last=False)
+            key = self._in_order()[0]
+            request = self._waiting.pop(key)
             self._running = (key, request.ticket)
         try:
             result, error = request.work(), None

@@ -196,6 +196,11 @@ def _maps(
     Returns
     -------
     tuple of Tensor of shape (n, h, w), at least 0
+
+    Raises
+    ------
+    LayerError
+        When no layer leads to the logits.
     """
     points = {name: tap_point(network, name) for name in layers}
     names = {point: name for name, point in points.items()}
@@ -218,6 +223,9 @@ def _maps(
         logits = taps.run(network.normalise(images.clone() if images.is_inference() else images))
         activations = [kept[position] for position in range(len(names))]
         score = logits.gather(1, chosen[:, None]).sum()
+        if not score.requires_grad:
+            msg = f"no layer of {', '.join(layers)} leads to the logits"
+            raise LayerError(msg)
         gradients = torch.autograd.grad(score, activations, allow_unused=True)
     found: dict[TapPoint, Tensor] = {}
     for (point, name), activation, gradient in zip(

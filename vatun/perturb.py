@@ -188,7 +188,34 @@ def perturb(
     if "seeds" in chosen.needs and len(given["seeds"]) != len(images):
         msg = f"{name} needs one seed an image: {len(given['seeds'])} for {len(images)}"
         raise SpecError(msg)
-    return chosen.apply(images, value, **{need: given[need] for need in chosen.needs})
+    options = {need: given[need] for need in chosen.needs}
+    if chosen.apply.__module__ == __name__:
+        return chosen.apply(images, value, **options)
+    return _checked(name, images, chosen.apply(images.clone(), value, **options))
+
+
+def _checked(name: str, images: Tensor, changed: Any) -> Tensor:
+    """Return the images of a plugin, unless they are none; ours are tested.
+
+    Returns
+    -------
+    Tensor of the shape of ``images``, in [0, 1]
+
+    Raises
+    ------
+    SpecError
+        Naming the perturbation and what is wrong with its images.
+    """
+    if not isinstance(changed, Tensor) or changed.shape != images.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        msg = f"{name} must return images of shape {tuple(images.shape)}, got {shape}"
+        raise SpecError(msg)
+    result: Tensor = changed.to(images.dtype)
+    low, high = (float(value) for value in torch.aminmax(result)) if len(result) else (0.0, 1.0)
+    if not (low >= -1e-4 and high <= 1 + 1e-4):
+        msg = f"{name} must return pixels in [0, 1], got {low:g} to {high:g}"
+        raise SpecError(msg)
+    return result.clamp(0, 1)
 
 
 def apply_change(

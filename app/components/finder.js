@@ -48,7 +48,7 @@ function form(model, send) {
   const flipRow = row("of", flips)
   const node = h("div", { class: "form", role: "group", "aria-label": "Filters and order" },
     row("True class", truth), row("Predicted", predicted), row("Prediction", verdict.node),
-    row("Confidence", low, h("span", { class: "mut" }, "to"), high), row("First", order), flipRow, none, h("div", { class: "row" }, h("span", { class: "k" }), reset))
+    row("Confidence", low, h("span", { class: "mut" }, "to"), high), row("Order", order), flipRow, none, h("div", { class: "row" }, h("span", { class: "k" }), reset))
   function draw() {
     const f = model.finder_form
     const any = [{ value: "any", label: "any" }]

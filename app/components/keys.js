@@ -22,9 +22,10 @@ export function render({ model, el }) {
     else model.send_msg({ key: event.key })
   }
   // A slider in motion changes the address many times; browsers refuse more than a few a second.
-  let writing = 0, step = false
+  // An address that was asked for before the last Back or Forward says where the page was, not is.
+  let writing = 0, step = false, moves = 0
   model.on("msg:custom", (told) => {
-    if (typeof told.address !== "string") return
+    if (typeof told.address !== "string" || told.moves !== moves) return
     step = step || Boolean(told.step)
     clearTimeout(writing)
     writing = setTimeout(() => {
@@ -33,7 +34,12 @@ export function render({ model, el }) {
       step = false
     }, 250)
   })
-  const back = () => model.send_msg({ address: location.search })
+  const back = () => {
+    clearTimeout(writing)
+    step = false
+    moves += 1
+    model.send_msg({ address: location.search, moves })
+  }
   document.addEventListener("keydown", down)
   document.addEventListener("pointerdown", press, true)
   document.addEventListener("pointerup", lift, true)

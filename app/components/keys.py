@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import param
 from panel.custom import JSComponent
 
+from app import safe
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,6 +51,7 @@ class Keys(JSComponent):
     ) -> None:
         self._on_key = on_key
         self._on_address = on_address
+        self._moves = 0
         super().__init__(**params)
 
     def write_address(self, text: str, *, is_step: bool) -> None:
@@ -61,13 +64,14 @@ class Keys(JSComponent):
         is_step : bool
             Whether Back shall return to what was shown before.
         """
-        self._send_msg({"address": text, "step": is_step})
+        self._send_msg({"address": text, "step": is_step, "moves": self._moves})
 
     def _handle_msg(self, msg: Any) -> None:
         if not isinstance(msg, dict):
             return
         modifier, key, address = msg.get("modifier"), msg.get("key"), msg.get("address")
-        if modifier in {"", "shift", "alt"}:
+        self._moves = safe.integer(msg.get("moves"), 0, 2**31) or self._moves
+        if isinstance(modifier, str) and modifier in {"", "shift", "alt"}:
             self.keys_modifier = modifier
         if isinstance(key, str) and self._on_key:
             self._on_key(key[:12])

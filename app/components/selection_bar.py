@@ -164,7 +164,7 @@ class SelectionBar(JSComponent):
         """Where the focus stands in the strip, and how the strip is ordered."""
         order, at = self._order_name(), self._position()
         of = f"{len(self._order):,}"
-        place = of if at is None else f"{at + 1:,} of {of}"
+        place = f"{of} images" if at is None else f"{at + 1:,} of {of}"
         return {
             "at": f"{place}, {orders.order_words(self._runtime, rows, order)}",
             "place": place,

@@ -11,6 +11,7 @@ function verdictLine(hold) {
   const show = (box, side) => box.replaceChildren(h("span", { class: "sw", style: `background:${side.colour}` }), h("b", {}, side.name), h("em", {}, fixed(side.score, 2)))
   return {
     node,
+    held(count) { keep.textContent = count ? `Hold · ${count}` : "Hold" },
     draw({ verdict: v, image }) {
       show(before, v.before)
       show(after, v.after)
@@ -93,7 +94,9 @@ export function render({ model, el }) {
   const isReady = () => model.bench_view.stage === "ready"
   function drawPictures() { if (isReady()) pics.draw(model.bench_view, model.bench_evidence, model.bench_images, model.bench_maps, strength) }
   function drawCurves() { if (isReady()) curves.draw(size(), model.bench_curves, model.bench_specs, panel.isQuiet() ? model.bench_change : null) }
-  function drawHeld() { if (model.bench_view.inferno || !model.bench_held.length) held.draw(model.bench_held, ramp(model.bench_view.inferno || ["#000000", "#ffffff"])) }
+  function drawHeld() {
+    verdict.held(model.bench_held.length)
+     if (model.bench_view.inferno || !model.bench_held.length) held.draw(model.bench_held, ramp(model.bench_view.inferno || ["#000000", "#ffffff"])) }
 
   function draw() {
     const v = model.bench_view

@@ -24,13 +24,15 @@ function outbox(send, changed) {
     isQuiet: () => !waiting.size && answered >= sent,
   }
 }
+// A typed value, or a flip, may lie between the slider's steps: then it has more digits.
+const digits = (v, few, many) => Math.abs(v * 10 ** few - Math.round(v * 10 ** few)) < 1e-6 ? few : many
 const FORMATS = {
-  degrees: (v) => signed(v, 0) + "°",
-  turns: (v) => signed(v, 2),
-  factor: (v) => fixed(v, 2),
-  pixels: (v, side) => `${fixed(v * side, 1)} px`,
-  percent: (v) => `${fixed(100 * v, 0)} %`,
-  plain: (v) => fixed(v, 3),
+  degrees: (v) => signed(v, digits(v, 0, Math.abs(v) < 10 ? 2 : 1)) + "°",
+  turns: (v) => signed(v, digits(v, 2, 3)),
+  factor: (v) => fixed(v, digits(v, 2, 3)),
+  pixels: (v, side) => `${fixed(v * side, digits(v * side, 1, 2))} px`,
+  percent: (v) => `${fixed(100 * v, digits(100 * v, 0, 1))} %`,
+  plain: (v) => fixed(v, digits(v, 3, 4)),
   epsilon: (v) => `${Number((255 * v).toFixed(2))}/255`,
   switch: (v) => (v ? "on" : "off"),
 }
@@ -46,9 +48,10 @@ function slider(spec, box, moved) {
   const row = h("div", { class: "sl", "data-name": spec.name }, name, h("span", { class: "tr" }, h("u"), range), shown, typed)
   const share = (v) => (100 * (v - spec.low)) / (spec.high - spec.low)
   row.querySelector("u").style.left = `calc(${share(spec.identity)}% + ${6.5 - (13 * share(spec.identity)) / 100}px)`
-  let held = false
+  let held = false, current = spec.identity
 
   function paint(value) {
+    current = value
     const [a, b] = [share(spec.identity), share(value)].sort((p, q) => p - q)
     range.style.setProperty("--from", `${a}%`)
     range.style.setProperty("--to", `${b}%`)
@@ -61,7 +64,7 @@ function slider(spec, box, moved) {
   function tell(value) {
     paint(value)
     moved(spec.name, value)
-    box.put(spec.name, () => ({ kind: "set", name: spec.name, value: Number(range.value) }))
+    box.put(spec.name, () => ({ kind: "set", name: spec.name, value: current }))
   }
   function reset() { range.value = spec.identity; tell(spec.identity) }
   range.addEventListener("input", () => tell(Number(range.value)))
@@ -71,10 +74,21 @@ function slider(spec, box, moved) {
   range.addEventListener("keydown", (event) => {
     if (event.key === "Escape" || event.key === "Delete" || event.key === "Backspace") { event.preventDefault(); event.stopPropagation(); reset() }
   })
-  shown.addEventListener("click", () => {
-    typed.value = shown.textContent.replace(MINUS, "-").replace("/255", "").replace(/[^0-9.+-]/g, "")
+  function type(text) {
+    typed.value = text
     typed.hidden = false; shown.hidden = true
-    typed.focus(); typed.select()
+    typed.focus()
+  }
+  shown.addEventListener("click", () => {
+    type(shown.textContent.replace(MINUS, "-").replace("/255", "").replace(/[^0-9.+-]/g, ""))
+    typed.select()
+  })
+  // A figure typed on the slider begins a typed value.
+  range.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !/^[0-9.+-]$/.test(event.key)) return
+    event.preventDefault()
+    event.stopPropagation()
+    type(event.key)
   })
   const leave = (keep) => {
     if (typed.hidden) return
@@ -83,8 +97,9 @@ function slider(spec, box, moved) {
     const figure = Number(text)
     if (!keep || text === "" || !Number.isFinite(figure)) return
     const scale = SCALES[spec.format]
-    range.value = Math.min(Math.max(scale ? scale(figure, side) : figure, spec.low), spec.high)
-    tell(Number(range.value))
+    const value = Math.min(Math.max(scale ? scale(figure, side) : figure, spec.low), spec.high)
+    range.value = value
+    tell(value)
   }
   typed.addEventListener("keydown", (event) => {
     if (event.key === "Enter") leave(true)
@@ -94,10 +109,10 @@ function slider(spec, box, moved) {
   paint(spec.identity)
   return {
     node: row,
-    move(value) { range.value = value; tell(Number(range.value)) },
+    move(value) { range.value = value; tell(value) },
     set(value, shorter) {
       side = shorter
-      if (held) { paint(Number(range.value)); return }
+      if (held) { paint(current); return }
       range.value = value
       paint(value)
     },

@@ -21,7 +21,9 @@ function responseCurves(send, move) {
     return five.includes(first) ? five : [...five.slice(0, 4), first]
   }
   function cell(name) {
-    const label = h("b"), flip = h("em"), plot = h("div", { class: "pl" })
+    const label = h("b"), flip = h("button", { class: "flip", type: "button" }), plot = h("div", { class: "pl" })
+    // The flip that is named can be gone to: the very magnitude that was tried.
+    flip.addEventListener("click", () => { const known = curves[name] && curves[name].flip; if (known && known.flips) move(name, known.nearest) })
     const box = h("div", { class: "curve", "data-name": name }, h("div", { class: "t" }, label, flip), plot)
     const made = { box, label, flip, plot, scale: null }
     const at = (event) => made.scale ? made.scale.back(event.clientX - plot.getBoundingClientRect().left) : null
@@ -32,11 +34,14 @@ function responseCurves(send, move) {
       plot.setPointerCapture(event.pointerId)
       move(name, at(event))
     })
-    plot.addEventListener("pointermove", (event) => { if (held) move(name, at(event)); tell(made, name, event, at(event)) })
+    plot.addEventListener("pointermove", (event) => {
+      if (held) { move(name, at(event)); hush() } else tell(made, name, event, at(event))
+    })
     for (const end of ["pointerup", "pointercancel"]) plot.addEventListener(end, () => { held = false })
-    plot.addEventListener("pointerleave", () => { if (read.matches(":popover-open")) read.hidePopover() })
+    plot.addEventListener("pointerleave", hush)
     return made
   }
+  const hush = () => { if (read.matches(":popover-open")) read.hidePopover() }
   function tell(made, name, event, value) {
     const curve = curves[name]
     if (!curve || value == null) return
@@ -46,7 +51,7 @@ function responseCurves(send, move) {
       ...[...curve.lines].sort((a, b) => (b.y[k] ?? 0) - (a.y[k] ?? 0)).map((line) => h("div", {}, h("i", { style: `background:${line.colour}` }), `${line.name} ${line.y[k] == null ? "–" : fixed(line.y[k], 2)}`)))
     if (!read.matches(":popover-open")) read.showPopover()
     read.style.left = `${Math.min(event.clientX + 14, innerWidth - read.offsetWidth - 8)}px`
-    read.style.top = `${Math.max(8, Math.min(event.clientY - read.offsetHeight - 10, innerHeight - read.offsetHeight - 8))}px`
+    read.style.top = `${Math.max(8, Math.min(event.clientY - read.offsetHeight / 2, innerHeight - read.offsetHeight - 8))}px`
   }
   // The two highest lines are named where they are highest.
   function names(curve) {
@@ -70,11 +75,16 @@ function responseCurves(send, move) {
     const flip = curve && curve.flip
     made.flip.textContent = !flip ? "" : size === "big" ? flip.long : flip.flips ? `▼ ${flip.short}` : flip.short
     made.flip.classList.toggle("calm", !(flip && flip.flips))
-    made.flip.title = flip && flip.flips ? `Smallest change that flips the prediction: ${flip.long}` : flip && flip.known ? "No magnitude up to the limits flips the prediction" : ""
+    made.flip.disabled = !(flip && flip.flips)
+    made.flip.title = flip && flip.flips ? `Smallest change that flips the prediction: ${flip.long}. Click to make it.` : flip && flip.known ? "No magnitude up to the limits flips the prediction" : ""
     made.box.classList.toggle("unknown", !curve)
-    if (!curve) { made.plot.querySelector("svg")?.remove(); made.scale = null; return }
+    if (!curve) { made.plot.querySelector("svg")?.remove(); made.scale = made.drawn = null; return }
     const tall = size === "big"
     const value = name in now ? now[name] : curve.identity
+    // Most answers change nothing here, and eleven charts are slow to draw.
+    const drawn = [curve, value, tall, made.plot.clientWidth, made.plot.clientHeight]
+    if (made.drawn && drawn.every((part, k) => part === made.drawn[k])) return
+    made.drawn = drawn
     made.scale = chart(made.plot, {
       x: curve.x, margin: { l: tall ? 24 : 5, r: 5, t: 6, b: 14 }, yticks: tall ? [0, 0.5, 1] : [0, 1], xticks: curve.ticks, identity: curve.identity, now: value, drag: true,
       label: curve.spoken, marks: curve.marks.map((mark) => mark.at), labels: names(curve),

@@ -7,6 +7,7 @@ names, units and limits of changes are re-exported here from the torch-free ``va
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import OrderedDict, defaultdict
 from functools import partial
@@ -22,6 +23,7 @@ from app.worker import (
     SupersededError,
     WorkerError,
 )
+from feature_store import StoreError
 from vatun.errors import ImageError, VatunError
 from vatun.specs import (
     ATTACKS,
@@ -89,9 +91,15 @@ KEPT_SMALL = 512
 
 Answer = TypeVar("Answer")
 
+_log = logging.getLogger(__name__)
+
 
 class NoNetworkError(WorkerError):
     """The network of this store cannot be loaded; the message says why."""
+
+
+class AnswerError(WorkerError):
+    """The network, or a change or explanation of a plugin, failed; the message says how."""
 
 
 class InferenceService:
@@ -186,7 +194,10 @@ class InferenceService:
         """
         done = change or Change()
         return await self._ask(
-            ("test", image, done), session, lambda live: live.test(image, done), DEADLINE_S
+            ("test", image, done, *_fills(done)),
+            session,
+            lambda live: live.test(image, done),
+            DEADLINE_S,
         )
 
     async def explain(
@@ -219,7 +230,7 @@ class InferenceService:
         done = change or Change()
         await self.ready()
         place = self.evidence_layer(method, layer)
-        key = ("explain", image, done, method, place, class_index)
+        key = ("explain", image, done, *_fills(done), method, place, class_index)
         return await self._ask(
             key, session,
             lambda live: live.explain(image, done, method, place, class_index),
@@ -328,7 +339,9 @@ class InferenceService:
             self._worker.drop(asker)
             return known
         future: asyncio.Future[Answer] = asyncio.wrap_future(
-            self._worker.submit(asker, partial(self._answer, key, work))
+            self._worker.submit(
+                asker, partial(self._answer, key, work), is_urgent=key[0] == "test"
+            )
         )
         try:
             return await asyncio.wait_for(future, deadline_s)
@@ -342,7 +355,16 @@ class InferenceService:
         known: Answer | None = self._known(key)
         if known is not None:
             return known
-        answer = work(self.start().result())
+        try:
+            answer = work(self.start().result())
+        except (WorkerError, VatunError, StoreError):
+            raise
+        except Exception as error:
+            # The network and plugins are anybody's code: whatever they raise ends in a sentence.
+            _log.exception("%s failed", key[0])
+            said = (str(error).splitlines() or [""])[0][:200]
+            msg = f"The network or a plugin failed: {type(error).__name__}: {said}"
+            raise AnswerError(msg) from error
         with self._lock:
             kept = self._cache[key[0]]
             kept[key] = answer
@@ -366,6 +388,11 @@ class InferenceService:
             if answer is not None:
                 kept.move_to_end(key)
             return answer
+
+
+def _fills(change: Change) -> tuple[str, str]:
+    """Part of a key: changes are equal whose fills have no gap to fill, but answers hold them."""
+    return change.region_fill, change.rotation_fill
 
 
 def decode_image(encoded: bytes) -> NDArray[np.uint8]:

@@ -111,6 +111,8 @@ class Evidence:
         Name of the explanation.
     layer : str
         Layer that it reads; empty for one that reads the image.
+    class_index : int or None
+        Class that was asked for; None for the predicted one of each image.
     classes : tuple of (int, int)
         Class whose evidence each map shows.
     maps : ndarray of shape (2, map_height, map_width), float32
@@ -121,6 +123,7 @@ class Evidence:
     change: Change
     method: str
     layer: str
+    class_index: int | None
     classes: tuple[int, int]
     maps: NDArray[np.float32]
 

@@ -14,6 +14,7 @@ from app.atlas import Atlas
 from app.inference.answers import Evidence, TestResult, softmax
 from app.uploads import Upload
 from feature_store import queries
+from vatun.errors import LayerError, NetworkError
 from vatun.specs import ATTACKS, PERTURBATION_SPECS, Change
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class LiveNetwork:
             model, input_spec, weights=store.file("weights"), class_names=store.class_names
         )
         layers = self._network.layers
-        self.default_layer = default_layer(self._network)
+        try:
+            self.default_layer = default_layer(self._network)
+        except LayerError:
+            # No layer has a map: what reads the image itself still explains.
+            self.default_layer = ""
         self._maps = tuple(layer.layer_name for layer in layers if layer.height * layer.width > 1)
         self._fill = tuple(store.info["dataset"]["pixel_mean"])
         self._rules = _PathRules(store, [layer.filters for layer in layers])
@@ -166,12 +171,17 @@ class LiveNetwork:
 
         entry = find_explanation(method)
         chosen = self._chosen(image, change, class_index)
-        maps = entry.apply(self._slow, self._both(image, change), chosen, layer=layer)
+        both = self._both(image, change)
+        maps = entry.apply(self._slow, both, chosen, layer=layer)
+        if maps.ndim != 3 or len(maps) != 2 or not bool((maps >= 0).all() & maps.isfinite().all()):
+            msg = f"the explanation {method} gives no map of finite values from 0 for each image"
+            raise NetworkError(msg)
         return Evidence(
             image=image,
             change=change,
             method=method,
             layer=layer,
+            class_index=class_index,
             classes=(chosen[0], chosen[1]),
             maps=np.ascontiguousarray(maps.detach().cpu().numpy(), dtype=np.float32),
         )
@@ -255,7 +265,6 @@ class LiveNetwork:
         return original, changed
 
     def _original(self, image: Image) -> _Seen:
-        from vatun.capture import capture
         from vatun.preprocess import load_image, to_input
 
         known = self._originals.get(image)
@@ -270,13 +279,25 @@ class LiveNetwork:
             pixels = load_image(encoded, self._network.input)
             label, seed = queries.image_row(self._store, image).true_class, image
         tensor = to_input(pixels)[None]
-        seen = _Seen(pixels=tensor, capture=capture(self._network, tensor), label=label, seed=seed)
+        seen = _Seen(pixels=tensor, capture=self._run(tensor, "image"), label=label, seed=seed)
         return _keep(self._originals, image, seen)
+
+    def _run(self, pixels: Tensor, what: str) -> Capture:
+        """Run the network once; an answer that is no number is none."""
+        from vatun.capture import capture
+
+        if not bool(pixels.isfinite().all()):
+            msg = f"this {what} has pixels that are no numbers"
+            raise NetworkError(msg)
+        seen = capture(self._network, pixels)
+        if not np.isfinite(seen.logits).all():
+            msg = f"the network gives no finite scores for this {what}"
+            raise NetworkError(msg)
+        return seen
 
     def _change(self, original: _Seen, change: Change) -> _Seen:
         import torch
 
-        from vatun.capture import capture
         from vatun.perturb import apply_change
 
         attacked = None
@@ -287,7 +308,7 @@ class LiveNetwork:
             original.pixels, change,
             seeds=[original.seed], fill=self._fill, network=self._network, labels=attacked,
         )  # fmt: skip
-        return _Seen(pixels=pixels, capture=capture(self._network, pixels))
+        return _Seen(pixels=pixels, capture=self._run(pixels, "changed image"))
 
 
 def _keep(kept: OrderedDict[Any, _Seen], key: Any, seen: _Seen) -> _Seen:

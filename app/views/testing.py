@@ -157,10 +157,7 @@ class TestingView(pn.viewable.Viewer):
         return change if isinstance(change, Change) else Change()
 
     def _title(self) -> str:
-        image = self._image
-        if image is None:
-            return ""
-        return f"image {image:,}" if isinstance(image, int) else f"upload {image.name}"
+        return "" if self._image is None else _name_of(self._image)
 
     def _controls(self) -> list[dict[str, Any]]:
         return [testing_changes.control(spec) for spec in testing_changes.offered_specs()]
@@ -285,13 +282,15 @@ class TestingView(pn.viewable.Viewer):
 
     def _receive(self, message: Mapping[str, Any]) -> None:
         """Act on what the browser sent; nothing in it is trusted."""
-        self._seq = safe.integer(message.get("seq"), 0, 2**53) or self._seq
-        self._act(message.get("kind"), message)
+        self._seq = max(safe.integer(message.get("seq"), 0, 2**53) or 0, self._seq)
+        kind = message.get("kind")
+        if isinstance(kind, str):
+            self._act(kind, message)
         if self._bench.bench_change["seq"] != self._seq:
             # The browser waits for a receipt before it sends more.
             self._bench.bench_change = testing_changes.position(self._change, self._seq)
 
-    def _act(self, kind: object, message: Mapping[str, Any]) -> None:
+    def _act(self, kind: str, message: Mapping[str, Any]) -> None:
         change = self._change
         if kind == "set":
             name = message.get("name")
@@ -302,7 +301,7 @@ class TestingView(pn.viewable.Viewer):
         elif kind == "unbox":
             self._set(testing_changes.without_box(change, message.get("index")))
         elif kind in {"region_fill", "rotation_fill"}:
-            self._set(testing_changes.with_fill(change, str(kind), message.get("value")))
+            self._set(testing_changes.with_fill(change, kind, message.get("value")))
         elif kind == "reset":
             self._set(Change())
         elif kind == "undo":
@@ -319,7 +318,7 @@ class TestingView(pn.viewable.Viewer):
         elif kind == "hold":
             self._hold()
         elif kind in {"open", "release"}:
-            self._held_case(str(kind), message.get("number"))
+            self._held_case(kind, message.get("number"))
         elif kind == "stop":
             self._stop()
         elif kind == "cure":
@@ -365,15 +364,15 @@ class TestingView(pn.viewable.Viewer):
             )
 
     def _hold(self) -> None:
-        if self._result is None:
+        result = self._result
+        if result is None or any(case.result is result for case in self._held):
             return
         self._number += 1
         held = Held(
             self._number,
-            self._title(),
-            self._result,
-            self._answers.evidence_of(self._result),
-            self._state.evidence_class,
+            _name_of(result.image),
+            result,
+            self._answers.evidence_of(result),
         )
         self._held = [*self._held, held][-MAX_HELD:]
         self._draw_held()
@@ -388,17 +387,21 @@ class TestingView(pn.viewable.Viewer):
             return
         state, result = self._state, held.result
         with pn.io.hold():
-            if isinstance(result.image, int):
-                state.set_focus(result.image)
-            else:
-                state.set_upload(result.image)
+            self._put(result.image)
             if held.evidence is not None:
                 state.param.update(
                     evidence_method=held.evidence.method,
                     evidence_layer=held.evidence.layer or state.evidence_layer,
-                    evidence_class=held.class_index,
+                    evidence_class=held.evidence.class_index,
                 )
             state.set_change(result.change)
+
+    def _put(self, image: Image) -> None:
+        """Put an image under test."""
+        if isinstance(image, int):
+            self._state.set_focus(image)
+        else:
+            self._state.set_upload(image)
 
     def _draw_held(self) -> None:
         names = self._runtime.class_names
@@ -409,9 +412,13 @@ class TestingView(pn.viewable.Viewer):
         self._ticket += 1
         self._runtime.inference.drop(self)
         self._bench.bench_ahead = -1
-        if self._result is not None and self._result.image == self._image:
-            with pn.io.hold():
-                self._state.set_change(self._result.change, control="stop")
+        result, state = self._result, self._state
+        if result is None:
+            return
+        with pn.io.hold():
+            if result.image != self._image:
+                self._put(result.image)
+            state.set_change(result.change, control="stop")
 
     def _cure(self) -> None:
         """Do what the button of a notice says."""
@@ -422,3 +429,8 @@ class TestingView(pn.viewable.Viewer):
         rows = images.rows(self._state.selected_ids)
         if len(rows):
             self._state.set_focus(int(images.ids[rows[images.confidence[rows].argmin()]]))
+
+
+def _name_of(image: Image) -> str:
+    """Return what the page calls an image; not escaped."""
+    return f"image {image:,}" if isinstance(image, int) else f"upload {image.name}"

@@ -74,17 +74,22 @@ class Answers:
 
     def evidence_of(self, result: TestResult) -> Evidence | None:
         """Return the maps that belong to ``result``, if they are drawn."""
-        found = self._evidence
+        found, state = self._evidence, self._state
         if found is None or found.image != result.image or found.change != result.change:
             return None
-        return found
+        layer = self._runtime.inference.evidence_layer(state.evidence_method, state.evidence_layer)
+        asked = (state.evidence_method, layer, state.evidence_class)
+        return found if (found.method, found.layer, found.class_index) == asked else None
 
     def await_evidence(self, result: TestResult) -> None:
         """Say that the maps on the screen belong to an earlier question."""
+        state = self._state
         is_same = self._evidence is not None and self._evidence.image == result.image
+        self.is_randomised = False
         if self.evidence_of(result) is None:
             self._bench.bench_evidence = {
                 **(self._bench.bench_evidence if is_same else {}),
+                **self._choices(state.evidence_method, state.evidence_layer),
                 "stage": "pending",
             }
         if result.image != self._image:
@@ -155,7 +160,9 @@ class Answers:
         self, result: TestResult, is_newest: Callable[[], bool], ticket: int
     ) -> None:
         inference = self._runtime.inference
-        fill = result.change.rotation_fill
+        # Asked for, not kept: a change may be known from a question with other corners.
+        change = self._state.change
+        fill = result.change.rotation_fill if change is None else change.rotation_fill
         try:
             for name in self.wanted:
                 if not is_newest():
@@ -190,6 +197,8 @@ class Answers:
         return self._short
 
     def _draw_evidence(self, evidence: Evidence) -> None:
+        if evidence is self._evidence and self._bench.bench_evidence.get("stage") == "ready":
+            return
         inference = self._runtime.inference
         methods, short = inference.methods(), self._layers()
         self._evidence = evidence
@@ -203,7 +212,7 @@ class Answers:
                     names=self._runtime.class_names,
                     label=methods[evidence.method][0],
                     short=short,
-                    default_layer=inference.default_layer(),
+                    better_layer=self._better_layer(evidence),
                 ),
             },
         )
@@ -211,13 +220,21 @@ class Answers:
     def _choices(self, method: str, layer: str) -> dict[str, Any]:
         """Return what can be chosen, and what is."""
         index = self._state.evidence_class
+        layer = self._runtime.inference.evidence_layer(method, layer)
         return {
-            "choices": testing_evidence.choices(
-                self._runtime.inference.methods(), self._layers()
-            ),
+            "choices": testing_evidence.choices(self._runtime.inference.methods(), self._layers()),
             "value": f"{method}|{layer}",
             "class_value": "" if index is None else str(index),
         }
+
+    def _better_layer(self, evidence: Evidence) -> str:
+        """Return the layer to offer where this one has nothing to show."""
+        inference = self._runtime.inference
+        if evidence.layer != inference.default_layer():
+            return inference.default_layer()
+        layers = inference.methods()[evidence.method][1]
+        at = layers.index(evidence.layer)
+        return layers[at - 1] if at else ""
 
     def _add_evidence(self, evidence: Evidence, more: dict[str, Any]) -> None:
         if evidence is self._evidence and self._bench.bench_evidence.get("stage") == "ready":
@@ -237,6 +254,8 @@ class Answers:
         # A change of the image leaves its curves as they are: the same answers come again.
         if self._curves.get(curve.perturbation) is not curve:
             self._curves[curve.perturbation] = curve
+            # Flips of the curve before, with other corners, are none of this one.
+            self._flips.pop(curve.perturbation, None)
             self._show_curve(curve.perturbation)
 
     def _draw_flip(self, flip: Flip) -> None:
@@ -261,7 +280,8 @@ class Answers:
             self._flips.get(name, {}), runtime.inference.directions(name),
             names=runtime.class_names, side=side,
         )  # fmt: skip
-        self._bench.bench_curves = {**self._bench.bench_curves, name: figure}
+        drawn = {key: each for key, each in self._bench.bench_curves.items() if key}
+        self._bench.bench_curves = {**drawn, name: figure}
 
     def _say_no_curves(self, error: Exception) -> None:
         self._bench.bench_curves = {

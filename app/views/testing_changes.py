@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from app import safe
@@ -102,6 +103,38 @@ def magnitude_text(name: str, value: float, side: int) -> str:
         "plain": lambda: f"{value:.3f}",
     }[kind]()
     return text.replace("-", MINUS)
+
+
+_FLIP_DIGITS = {"degrees": 1, "turns": 3, "factor": 3, "pixels": 2, "percent": 1, "epsilon": 2}
+
+
+def flip_text(name: str, value: float, side: int) -> str:
+    """Return the magnitude of a flip, rounded away from the identity: to the side that flips.
+
+    Parameters
+    ----------
+    name, value, side
+        As for ``magnitude_text``.
+
+    Returns
+    -------
+    str
+        With as many digits as the page's controls take.
+    """
+    spec = PERTURBATION_SPECS[name]
+    kind = format_of(spec)
+    if kind == "switch":
+        return "on"
+    scale = {"pixels": side, "percent": 100, "epsilon": 255}.get(kind, 1)
+    digits = _FLIP_DIGITS.get(kind, 4)
+    if kind == "degrees" and abs(value) < 10:
+        digits = 2
+    outwards = math.ceil if value > spec.identity else math.floor
+    # What is a decimal already must not move on for a rounding in its last binary digit.
+    shown = outwards(round(value * scale * 10**digits, 6)) / 10**digits
+    sign = "+" if spec.identity == 0 and spec.low < 0 else ""
+    unit = {"degrees": "°", "pixels": " px", "percent": " %", "epsilon": "/255"}.get(kind, "")
+    return f"{shown:{sign}.{digits}f}{unit}".replace("-", MINUS)
 
 
 def change_words(change: Change, side: int) -> str:

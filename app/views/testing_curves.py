@@ -8,7 +8,7 @@ import numpy as np
 
 from app import safe, theme
 from app.inference import PERTURBATION_SPECS
-from app.views.testing_changes import format_of, magnitude_text
+from app.views.testing_changes import flip_text, format_of, magnitude_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,9 +97,11 @@ def flip_figure(
     Returns
     -------
     dict
-        ``short`` names the nearest flip, ``long`` all of them; ``at`` are their magnitudes.
+        ``short`` names the nearest flip, ``long`` all of them; ``nearest`` is its magnitude, and
+        ``at`` are those of all.
     """
-    parts, nearest = [], None
+    parts: list[str] = []
+    nearest: tuple[float, float, str] | None = None
     for direction in directions:
         flip = flips.get(direction)
         if flip is None:
@@ -109,17 +111,18 @@ def flip_figure(
             parts.append(f"none {sign}".strip())
             continue
         identity = PERTURBATION_SPECS[flip.perturbation].identity
-        text = magnitude_text(flip.perturbation, flip.magnitude, side)
+        text = flip_text(flip.perturbation, flip.magnitude, side)
         parts.append(f"{text} {_plain(names, flip.flipped_class or 0)}")
         distance = abs(flip.magnitude - identity)
         if nearest is None or distance < nearest[0]:
-            nearest = (distance, text)
+            nearest = (distance, flip.magnitude, text)
     is_known = len(parts) == len(directions)
-    short = nearest[1] if nearest else "no flip" if is_known else ""
+    short = nearest[2] if nearest else "no flip" if is_known else ""
     return {
         "short": short,
         "long": " · ".join(parts) if nearest else short,
         "flips": nearest is not None,
+        "nearest": nearest[1] if nearest else None,
         "known": is_known,
         "at": [flip.magnitude for flip in flips.values() if flip.magnitude is not None],
     }

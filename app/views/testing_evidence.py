@@ -52,7 +52,7 @@ def figures(
     names: Sequence[str],
     label: str,
     short: Mapping[str, str],
-    default_layer: str,
+    better_layer: str,
 ) -> dict[str, Any]:
     """Return everything that is drawn of the evidence, but for the maps themselves.
 
@@ -66,7 +66,7 @@ def figures(
         Name of the explanation.
     short : mapping of str to str
         Short name of each layer.
-    default_layer : str
+    better_layer : str
         Layer to offer where the chosen one has nothing to show.
 
     Returns
@@ -79,7 +79,7 @@ def figures(
     has_little = bool(evidence.layer) and (
         min(height, width) < _SMALLEST_SIDE or max(highest) <= 0
     )
-    better = default_layer if has_little and default_layer != evidence.layer else ""
+    better = better_layer if has_little else ""
     return {
         "width": width,
         "height": height,

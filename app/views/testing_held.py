@@ -39,16 +39,13 @@ class Held:
     result : TestResult
         Scores and pictures.
     evidence : Evidence or None
-        Maps, where they had been drawn.
-    class_index : int or None
-        Class that the evidence was held at.
+        Maps, where those that were asked for had been drawn.
     """
 
     number: int
     title: str
     result: TestResult
     evidence: Evidence | None
-    class_index: int | None
 
     def figure(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what is drawn of it; names are plain text, pictures are base64."""

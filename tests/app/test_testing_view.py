@@ -376,7 +376,7 @@ def test_no_positive_evidence_is_said(view, runtime):
         names=runtime.class_names,
         label="Grad-CAM",
         short={"features.17": "conv3_2", "features.14": "conv3_1"},
-        default_layer="features.14",
+        better_layer="features.14",
     )
     assert drawn["max"] == [0.0, 0.0]
     assert drawn["better"] == "grad_cam|features.14"
