@@ -50,11 +50,38 @@ def test_the_handle_of_a_curve_moves_the_image(wide):
     wait_for(lambda: "hue:" in address(wide), what="the address")
 
 
-def test_curves_name_the_smallest_flips(wide):
-    heads = wide.locator(".curve .t em")
+def test_curves_name_the_smallest_flips_and_go_there(wide):
+    heads = wide.locator(".curve .flip")
     wait_for(lambda: all(text for text in heads.all_inner_texts()), what="flips of five curves")
     for text in heads.all_inner_texts():
         assert text == "no flip" or text.startswith("▼ ")
+    flip = wide.locator(".curve .flip:not(:disabled)").first
+    said = flip.inner_text().removeprefix("▼ ")
+    flip.click()
+    wait_for(lambda: "prediction flipped" in text_of(wide, ".headline"), what="the flip")
+    wide.locator("[data-action=reset]").click()
+    name = wide.locator(".curve:has(.flip:not(:disabled))").first.get_attribute("data-name")
+    slider = wide.locator(f".sl[data-name={name}] input[type=range]")
+    slider.focus()
+    # What is typed on the slider begins a typed value, and does not snap to its steps.
+    wide.keyboard.type(said.replace("−", "-").rstrip("°%px ").removesuffix("/255"))
+    wide.keyboard.press("Enter")
+    wait_for(lambda: "prediction flipped" in text_of(wide, ".headline"), what="the typed flip")
+
+
+def test_brackets_step_through_the_layers_with_a_map(wide):
+    def layer():
+        return wide.locator(EVIDENCE).input_value()
+
+    wait_for(lambda: layer() == "grad_cam|features.17", what="the default layer")
+    wide.locator(".headline").click()
+    wide.keyboard.press("[")
+    wait_for(lambda: layer() == "grad_cam|features.14", what="the layer before")
+    for _ in range(4):
+        wide.keyboard.press("]")
+    wait_for(lambda: layer() == "grad_cam|features.17", what="the last layer with a map")
+    settle(wide)
+    assert layer() == "grad_cam|features.17"
 
 
 def test_maximised_it_shows_every_curve_and_what_is_held(wide):
@@ -145,17 +172,22 @@ def test_a_link_reproduces_the_case(wide, digits_server, open_page):
     wait_for(lambda: text_of(again, bars) == text_of(wide, bars), what="the same scores")
     wait_for(lambda: pixels(again, "evidence") == pixels(wide, "evidence"), what="the same map")
     bad = open_page(digits_server.url, query="?image=0123456789abcdef&change=rotation:nan")
-    bad.wait_for_selector(".banner")
-    assert "not in this store" in " ".join(bad.locator(".banner").all_inner_texts())
-    assert "cannot be used" in " ".join(bad.locator(".banner").all_inner_texts())
+    said = bad.locator(".banner").inner_text()
+    assert "not in this store" in said
+    assert "cannot be used" in said
 
 
 def test_back_returns_to_the_image_before(wide):
     wide.locator(".film .th:not(.focus)").nth(2).click()
     wait_for(lambda: f"image {IMAGE:,}" not in text_of(wide, ".focus-label"), what="the other")
     wide.wait_for_timeout(600)
+    there = address(wide)
     wide.go_back()
     wait_for(lambda: f"image {IMAGE:,}" in text_of(wide, ".focus-label"), what="the image before")
+    wide.wait_for_timeout(600)
+    wide.go_forward()
+    wait_for(lambda: address(wide) == there, what="Forward")
+    wait_for(lambda: f"image {IMAGE:,}" not in text_of(wide, ".focus-label"), what="the other")
 
 
 def test_the_finder_ranks_the_fragile(wide):

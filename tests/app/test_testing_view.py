@@ -444,3 +444,91 @@ def test_a_burst_of_a_slider_ends_with_the_last_value_and_runs_a_few_times(
     assert view._answers.evidence_of(view.result) is not None, "the evidence is that of the last"
     # A busy machine may need longer than a second for the burst itself.
     assert len(runs) <= 12 * max(took, 1.0)
+
+
+def test_corners_of_one_session_are_not_those_of_another(runtime):
+    def corners_of(session):
+        view = TestingView(runtime, session)
+        session.set_focus(FOCUS + 3)
+        settle(view)
+        return curves(view)["rotation"]["lines"][0]["y"], view
+
+    mirror = SessionState(dict(runtime.splits))
+    mirror.set_change(Change(rotation_fill="mirror"))
+    drawn, _ = corners_of(mirror)
+    fresh = SessionState(dict(runtime.splits))
+    other, view = corners_of(fresh)
+    assert drawn != other
+    assert view.result.change.rotation_fill == "black"
+
+
+def test_what_is_held_bears_the_name_of_its_image(view, state):
+    state.set_focus(FOCUS + 5)
+    # Not answered yet: the picture is that of the image before.
+    view._receive({"kind": "hold"})
+    assert view._bench.bench_held[0]["title"] == f"image {FOCUS:,}"
+    view._receive({"kind": "hold"})
+    assert len(view._bench.bench_held) == 1, "the same case is not held twice"
+
+
+def test_stop_goes_back_to_the_image_that_is_drawn(view, state):
+    state.set_focus(FOCUS + 6)
+    view._receive({"kind": "stop"})
+    assert state.focus == FOCUS
+    assert view.result.image == FOCUS
+
+
+def test_evidence_of_another_class_is_said_to_be_old(view, state):
+    state.evidence_class = 5
+    view._draw(view.result)
+    assert evidence(view)["stage"] == "pending"
+    assert evidence(view)["class_value"] == "5"
+    assert view._answers.evidence_of(view.result) is None
+    settle(view)
+    assert evidence(view)["stage"] == "ready"
+
+
+def test_a_network_that_gives_no_numbers_is_said(view, state, runtime, monkeypatch):
+    from vatun import capture
+
+    real = capture.capture
+
+    def broken(network, images, **options):
+        seen = real(network, images, **options)
+        return replace(seen, logits=np.full_like(seen.logits, np.nan))
+
+    monkeypatch.setattr(capture, "capture", broken)
+    state.set_change(Change(magnitudes={"rotation": 17.25}))
+    settle(view)
+    assert figures(view)["stage"] == "empty"
+    assert "no finite scores for this changed image" in figures(view)["detail"]
+
+
+def test_a_network_that_raises_is_said_and_the_session_goes_on(view, state, monkeypatch):
+    from vatun import capture
+
+    def broken(*_, **__):
+        raise RuntimeError("out of luck\nsecond line")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(capture, "capture", broken)
+        state.set_change(Change(magnitudes={"rotation": 18.25}))
+        settle(view)
+    assert "RuntimeError: out of luck" in figures(view)["detail"]
+    assert view._bench.bench_ahead == -1
+    send(view, "reset")
+    assert figures(view)["stage"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("rotation", 21.3125, "+21.4°"), ("rotation", -21.3125, "−21.4°"),
+        ("rotation", 0.0938, "+0.10°"), ("hue", 0.1712, "+0.172"), ("hue", -0.0003, "−0.001"),
+        ("brightness", 0.1587, "0.158"), ("brightness", 1.0062, "1.007"),
+        ("fgsm", 0.375 / 255, "0.38/255"), ("blur", 0.0194, "0.63 px"), ("noise", 0.03, "0.0300"),
+        ("region", 0.23, "23.0 %"), ("horizontal_flip", 1.0, "on"),
+    ],
+)  # fmt: skip
+def test_a_flip_is_rounded_to_the_side_that_flips(name, value, text):
+    assert testing_changes.flip_text(name, value, 32) == text

@@ -79,6 +79,16 @@ def test_a_replaced_request_keeps_its_place(worker, gate):
     assert order == ["a2", "b"]
 
 
+def test_urgent_requests_go_first(worker, gate):
+    order = []
+    slow = worker.submit("slow", lambda: order.append("slow"))
+    worker.submit("quick", lambda: order.append("quick"), is_urgent=True)
+    assert (worker.ahead("quick"), worker.ahead("slow")) == (1, 2)
+    gate.set()
+    slow.result(5)
+    assert order == ["quick", "slow"]
+
+
 def test_a_full_queue_says_how_many_wait(worker, gate):
     worker.submit("a", int)
     worker.submit("b", int)

@@ -317,3 +317,45 @@ assert torch.equal(apply_change(images, Change(magnitudes={"invert": 1})), 1 - i
 assert list(PERTURBATION_SPECS)[-2:] == ["invert", "fgsm"]
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda images: None, "must return images of shape"),
+        (lambda images: images[:1], "must return images of shape"),
+        (lambda images: images * 1e6, r"pixels in \[0, 1\]"),
+        (lambda images: images * float("nan"), r"pixels in \[0, 1\]"),
+        (lambda images: images.zero_(), ""),
+    ],
+)
+def test_what_a_plugin_returns_is_checked_and_its_input_is_its_own(act, said):
+    from vatun import perturb as module
+    from vatun import specs
+
+    spec = specs.PerturbationSpec(
+        name="test_odd",
+        label="Odd",
+        unit="factor",
+        low=0.0,
+        identity=0.0,
+        high=1.0,
+        grid=(0.0, 1.0),
+    )
+
+    def test_odd(images, magnitude):
+        return act(images)
+
+    perturbation(spec=spec)(test_odd)
+    try:
+        batch = torch.rand(2, 3, 8, 8)
+        kept = batch.clone()
+        if said:
+            with pytest.raises(SpecError, match=said):
+                perturb(batch, "test_odd", 1.0)
+        else:
+            perturb(batch, "test_odd", 1.0)
+        assert torch.equal(batch, kept)
+    finally:
+        specs._specs.pop("test_odd")
+        module._perturbations.pop("test_odd")
