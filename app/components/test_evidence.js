@@ -36,6 +36,8 @@ function evidenceRow(send, overlay) {
       row.classList.toggle("idle", !e.choices)
       top.textContent = e.max ? readable(Math.max(...e.max)) : ""
       better.hidden = !e.better
+      // Where there is little to see, the way to more takes the place of its check.
+      check.hidden = Boolean(e.better)
       better.dataset.value = e.better || ""
       better.textContent = `Use ${e.better_label || ""}`
       better.title = e.is_small ? `The map of this layer is only ${e.height}×${e.width}` : ""

@@ -95,7 +95,7 @@ def magnitude_text(name: str, value: float, side: int) -> str:
         return "on" if value else "off"
     text = {
         "degrees": lambda: f"{round(value, 1 if abs(value) >= 10 else 2):+g}°" if value else "0°",
-        "turns": lambda: f"{value:+.{2 if abs(value) >= 0.01 else 3}f}",
+        "turns": lambda: f"{value:+.{2 if abs(value) >= 0.01 else 3}f}" if value else "0",
         "factor": lambda: f"{value:.2f}",
         "pixels": lambda: f"{value * side:.2g} px",
         "percent": lambda: f"{100 * value:.0f} %",
