@@ -132,7 +132,8 @@ export function render({ model, el }) {
   model.on("bench_held", drawHeld)
   model.on("bench_specs", () => { panel.build(model.bench_specs); sync() })
   model.on("bench_change", sync)
-  model.on("bench_ahead", pause)
+  // An answer is no longer awaited in the frame that draws it, not before.
+  model.on("bench_ahead", () => (model.bench_ahead < 0 ? ask() : pause()))
   const watch = new ResizeObserver(ask)
   watch.observe(bench)
   model.on("remove", () => watch.disconnect())

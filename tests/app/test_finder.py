@@ -300,7 +300,7 @@ def test_without_sweeps_the_rest_works_and_the_command_is_said(unswept):
     item = finder._finder.finder_found["items"][0]
     assert item["classes"].startswith(f"{PAYLOAD} → ")
     bar = SelectionBar(unswept, state)
-    assert bar.bar_data["at"] == "500, least confident first"
+    assert bar.bar_data["at"] == "500 images, least confident first"
     assert len(bar.bar_orders) == 2
 
 
@@ -314,13 +314,13 @@ def test_the_film_strip_follows_the_order(runtime, state, rows, rotation):
     state.show_split("test")
     bar = SelectionBar(runtime, state)
     assert bar._order.tolist() == expected(rows, lambda row: True)
-    assert bar.bar_data["at"] == "500, least confident first"
+    assert bar.bar_data["at"] == "500 images, least confident first"
     bar._handle_msg({"order": "margin"})
     assert state.order == "margin"
     assert bar._order.tolist() == expected(rows, lambda row: True, lambda row: row["margin"])
-    assert bar.bar_data["at"] == "500, smallest margin first"
+    assert bar.bar_data["at"] == "500 images, smallest margin first"
     state.order = "flip:rotation"
-    assert bar.bar_data["at"] == "500, smallest rotation flip first (100 swept)"
+    assert bar.bar_data["at"] == "500 images, smallest rotation flip first (100 swept)"
     assert set(bar._order[:100].tolist()) == set(rotation)
     distances = [rotation[i][0] for i in bar._order[:100].tolist()]
     assert distances == sorted(distances)
