@@ -177,7 +177,7 @@ def with_magnitude(change: Change, name: object, value: object) -> Change:
         return change
     if spec.is_switch:
         magnitude = float(magnitude >= 0.5)
-    elif abs(magnitude - spec.identity) < 1e-3 * (spec.high - spec.low):
+    elif abs(magnitude - spec.identity) < 1e-9 * (spec.high - spec.low):
         # The slider's arithmetic must not miss the identity by a rounding.
         magnitude = spec.identity
     return change.with_magnitude(spec.name, magnitude)

@@ -318,6 +318,13 @@ def test_forged_messages_change_nothing(view, state, message):
     assert figures(view)["stage"] == "ready"
 
 
+def test_a_tiny_change_is_one_and_a_rounding_is_none(view, state):
+    send(view, "set", name="rotation", value=-0.0938)
+    assert state.change.magnitudes["rotation"] == -0.0938
+    send(view, "set", name="hue", value=0.1 + 0.2 - 0.3)
+    assert "hue" not in state.change.magnitudes
+
+
 def test_magnitudes_out_of_range_are_clamped(view, state):
     send(view, "set", name="rotation", value=1e308)
     assert state.change.magnitudes["rotation"] == 180.0
