@@ -1,5 +1,6 @@
 """Interrupted work goes on where it stopped: no finished shard is computed again."""
 
+import contextlib
 import os
 import random
 import re
@@ -24,10 +25,12 @@ SEVERAL = (
 
 def finished(store):
     """Return the time of every finished shard, by name."""
-    return {
-        path.relative_to(store).as_posix(): path.stat().st_mtime_ns
-        for path in (store / "state" / "shards").rglob("*.json")
-    }
+    times = {}
+    for path in (store / "state" / "shards").rglob("*.json"):
+        # A commit removes the shards it has merged, even between two looks at the folder.
+        with contextlib.suppress(FileNotFoundError):
+            times[path.relative_to(store).as_posix()] = path.stat().st_mtime_ns
+    return times
 
 
 def wait_for_shard(process, store, *, known):
