@@ -366,15 +366,6 @@ def test_stop_goes_back_to_what_is_drawn(view, state):
     assert view._change == drawn.change
 
 
-def test_every_perturbation_has_a_control():
-    offered = {spec.name for spec in testing_changes.offered_specs()}
-    assert offered == set(PERTURBATION_SPECS)
-    for spec in testing_changes.offered_specs():
-        drawn = testing_changes.control(spec)
-        steps = (drawn["identity"] - drawn["low"]) / drawn["step"]
-        assert steps == pytest.approx(round(steps), abs=1e-6), "a slider can reach the identity"
-
-
 def test_no_positive_evidence_is_said(view, runtime):
     kept = view._answers.evidence_of(view.result)
     silent = replace(kept, layer="features.17", maps=np.zeros((2, 2, 2), np.float32))
@@ -525,17 +516,3 @@ def test_a_network_that_raises_is_said_and_the_session_goes_on(view, state, monk
     assert view._bench.bench_ahead == -1
     send(view, "reset")
     assert figures(view)["stage"] == "ready"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("rotation", 21.3125, "+21.4°"), ("rotation", -21.3125, "−21.4°"),
-        ("rotation", 0.0938, "+0.10°"), ("hue", 0.1712, "+0.172"), ("hue", -0.0003, "−0.001"),
-        ("brightness", 0.1587, "0.158"), ("brightness", 1.0062, "1.007"),
-        ("fgsm", 0.375 / 255, "0.38/255"), ("blur", 0.0194, "0.63 px"), ("noise", 0.03, "0.0300"),
-        ("region", 0.23, "23.0 %"), ("horizontal_flip", 1.0, "on"),
-    ],
-)  # fmt: skip
-def test_a_flip_is_rounded_to_the_side_that_flips(name, value, text):
-    assert testing_changes.flip_text(name, value, 32) == text
