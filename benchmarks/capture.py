@@ -68,7 +68,7 @@ perturbations = [
 def main() -> None:
     """Measure, print, and write the rows."""
     given = options(__doc__)
-    count, swept, rounds = (512, 3, 3) if given.quick else (4096, 20, 3)
+    count, swept, rounds = (512, 3, 3) if given.quick else (8192, 20, 3)
     with tempfile.TemporaryDirectory() as scratch:
         project = make_project(Path(scratch), count=count, swept=swept)
         run_stage("ingest", ingest.run, project=project)

@@ -140,7 +140,8 @@ def open_shards(root: Path, stage: str, fingerprint: str) -> Shards:
 
 
 def _write(path: Path, table: pa.Table) -> dict[str, Any]:
-    half = [field.name for field in table.schema if pa.types.is_float16(field.type)]
+    # Numbers and bytes of a network hardly repeat, and nobody searches a shard by its statistics.
+    repeating = [field.name for field in table.schema if not _is_dense(field.type)]
     with DurableFile(path) as file:
         pq.write_table(
             table,
@@ -148,9 +149,14 @@ def _write(path: Path, table: pa.Table) -> dict[str, Any]:
             compression="zstd",
             compression_level=1,
             write_page_checksum=True,
-            use_dictionary=[name for name in table.column_names if name not in half],
+            use_dictionary=repeating or False,
+            write_statistics=False,
         )
     return {"bytes": file.bytes, "sha256": file.sha256}
+
+
+def _is_dense(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _check(body: Mapping[str, Any]) -> str:

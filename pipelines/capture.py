@@ -17,17 +17,17 @@ import torch
 from feature_store.patterns.statistics import wilson_interval
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
+from pipelines.lanes import Lanes, one_thread, to_device
 from pipelines.merge import Merge
 from pipelines.packing import pack
 from pipelines.progress import bar, estimate, say
 from pipelines.results import Prediction, prediction_table, to_half
 from pipelines.runner import Run, main
 from pipelines.top import TopImages
-from vatun.capture import Capture, Capturer
+from vatun.capture import Capture, capture
 from vatun.network import Network, load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -193,50 +193,8 @@ def find_weights(project: Project) -> Path | None:
 def shard_size(project: Project) -> int:
     """Return the ids of a shard: a few seconds of work, and a function of the input only."""
     spec = project.input_spec
-    size = 4096 * 32 * 32 // (spec.height * spec.width)
-    return max(128, min(4096, size))
-
-
-def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
-    """Run ``work`` on a batch; when memory runs out, on its halves, down to one image.
-
-    Returns
-    -------
-    list
-        Results in order; one unless memory ran out.
-
-    Raises
-    ------
-    StageError
-        When a single image does not fit.
-    """
-    try:
-        return [work(batch)]
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        if len(batch) == 1:
-            raise StageError("not even one image fits into memory") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    middle = len(batch) // 2
-    say(f"memory ran out at {len(batch)} images; going on with {middle}")
-    return [
-        result
-        for part in (slice(None, middle), slice(middle, None))
-        for result in halving(
-            work,
-            dataclasses.replace(
-                batch,
-                image_ids=batch.image_ids[part],
-                labels=batch.labels[part],
-                pixels=batch.pixels[part],
-            ),
-        )
-    ]
-
-
-def to_device(pixels: NDArray[np.uint8], network: Network) -> torch.Tensor:
-    """Return images as the network takes them; bytes travel, floats are made on the device."""
-    return torch.from_numpy(pixels).to(network.device).to(torch.float32).div(255)
+    size = 2048 * 32 * 32 // (spec.height * spec.width)
+    return max(128, min(2048, size))
 
 
 def _fill(
@@ -256,52 +214,82 @@ def _fill(
         for start in range(0, len(part), step)
     ]
     todo = sum(len(part) for _, part in missing)
+
+    def work(network: Network, batch: Batch) -> Capture:
+        return capture(network, to_device(batch.pixels, network), peaks=True)
+
+    def publish(key: str, positions: NDArray[np.int64], captured: Capture) -> None:
+        tables = shard_tables(captured, images, positions, network)
+        shards.publish(key, tables, {"images": len(positions)})
+
+    # One shard is written while the next is computed; never more than one is in flight.
     with (
-        Capturer(network, peaks=True) as capturer,
         bar(total=total, label="capture", done=total - todo) as progress,
+        closing(read_batches(store, parts, project)) as batches,
+        Lanes(network, batch_size=step) as lanes,
+        closing(lanes.run(work, batches)) as results,
+        ThreadPoolExecutor(1, thread_name_prefix="publish", initializer=one_thread) as writer,
     ):
-
-        def work(batch: Batch) -> Capture:
-            return capturer(to_device(batch.pixels, network))
-
-        def publish(key: str, positions: NDArray[np.int64], captures: list[Capture]) -> None:
-            tables = shard_tables(captures, images, positions, network)
-            shards.publish(key, tables, {"images": len(positions)})
-
-        # One shard is written while the next is computed; never more than one is in flight.
-        with (
-            closing(read_batches(store, parts, project)) as batches,
-            ThreadPoolExecutor(1, thread_name_prefix="publish") as writer,
-        ):
-            pending: Future[None] | None = None
-            for key, positions in missing:
-                captures: list[Capture] = []
-                for batch in _take(batches, len(positions)):
-                    captures += halving(work, batch)
-                    progress.update(len(batch))
-                if pending is not None:
-                    pending.result()
-                pending = writer.submit(publish, key, positions, captures)
+        pending: Future[None] | None = None
+        for key, positions in missing:
+            shard, filled = empty_capture(network, len(positions)), 0
+            # A batch never crosses the border of a shard.
+            while filled < len(positions):
+                batch, captures = next(results)
+                for captured in captures:
+                    filled += _put(shard, filled, captured)
+                progress.update(len(batch))
             if pending is not None:
                 pending.result()
+            pending = writer.submit(publish, key, positions, shard)
+        if pending is not None:
+            pending.result()
 
 
-def _take(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    """Yield batches until ``count`` images have passed; a batch never crosses a shard's border."""
-    while count > 0:
-        batch = next(batches)
-        count -= len(batch)
-        yield batch
+def empty_capture(network: Network, count: int) -> Capture:
+    """Return room for what the network does with ``count`` images, in one piece for each layer.
+
+    Many small results would lie between the maps of the forward pass, so that the next map of the
+    same size fits nowhere and fresh memory is taken, and cleared, for every batch.
+
+    Returns
+    -------
+    Capture
+        Its values are not set.
+    """
+
+    def room(width: int) -> NDArray[np.float32]:
+        return np.empty((count, width), dtype=np.float32)
+
+    filters = [layer.filters for layer in network.layers]
+    return Capture(
+        logits=room(network.spec.classes),
+        embedding=room(network.embedding_dimensions),
+        maxima=tuple(room(width) for width in filters),
+        means=tuple(room(width) for width in filters),
+        peaks=tuple(np.empty((count, width), dtype=np.int32) for width in filters),
+    )
+
+
+def _put(target: Capture, start: int, part: Capture) -> int:
+    """Copy what was captured of some images to where they belong; return how many they are."""
+    rows = slice(start, start + len(part.logits))
+    target.logits[rows] = part.logits
+    target.embedding[rows] = part.embedding
+    for name in ("maxima", "means", "peaks"):
+        for whole, values in zip(getattr(target, name), getattr(part, name), strict=True):
+            whole[rows] = values
+    return len(part.logits)
 
 
 def shard_tables(
-    captures: list[Capture], images: Images, positions: NDArray[np.int64], network: Network
+    captured: Capture, images: Images, positions: NDArray[np.int64], network: Network
 ) -> dict[str, pa.Table]:
     """Return everything that is kept of the images of one shard.
 
     Parameters
     ----------
-    captures : list of Capture
+    captured : Capture
         Of the images at ``positions``, in order.
     images : Images
         All images.
@@ -316,23 +304,20 @@ def shard_tables(
         ``rows``: predictions, and packed scores, embedding, maxima and means; ``top``: candidates.
     """
     ids, labels = images.ids[positions], images.labels[positions]
-    prediction = Prediction.of(np.concatenate([capture.logits for capture in captures]))
+    prediction = Prediction.of(captured.logits)
     rows = prediction_table(ids, labels, prediction)
-    embedding = np.concatenate([capture.embedding for capture in captures])
     rows = rows.append_column("scores", pack(prediction.scores))
-    rows = rows.append_column("embedding", pack(to_half(embedding)))
+    rows = rows.append_column("embedding", pack(to_half(captured.embedding)))
     top = TopImages([layer.filters for layer in network.layers], sorted(set(images.splits)))
     splits = images.splits[positions]
     for layer in network.layers:
         index = layer.layer_index
-        maxima = to_half(np.concatenate([capture.maxima[index] for capture in captures]))
-        means = to_half(np.concatenate([capture.means[index] for capture in captures]))
-        peaks = np.concatenate([capture.peaks[index] for capture in captures])
+        maxima = to_half(captured.maxima[index])
         rows = rows.append_column(f"max_{index:03d}", pack(maxima))
-        rows = rows.append_column(f"mean_{index:03d}", pack(means))
+        rows = rows.append_column(f"mean_{index:03d}", pack(to_half(captured.means[index])))
         for split in dict.fromkeys(splits):
             mine = splits == split
-            top.add(index, split, maxima[mine], ids[mine], peaks[mine])
+            top.add(index, split, maxima[mine], ids[mine], captured.peaks[index][mine])
     return {"rows": rows, "top": pa.concat_tables(top.candidates())}
 
 
@@ -356,15 +341,15 @@ def _probe(network: Network, store: Store, images: Images, project: Project) -> 
     step = min(project.capture.batch_size, 64)
     parts = [images.ids[chosen[i : i + step]].tolist() for i in range(0, len(chosen), step)]
     right, seen, finite, started = 0, 0, 0, time.perf_counter()
-    with Capturer(network, peaks=True) as capturer:
 
-        def work(batch: Batch) -> tuple[int, int]:
-            logits = capturer(to_device(batch.pixels, network)).logits
-            is_right = logits.argmax(axis=1) == batch.labels
-            return int(is_right.sum()), int(np.isfinite(logits).all(axis=1).sum())
+    def work(network: Network, batch: Batch) -> tuple[int, int]:
+        logits = capture(network, to_device(batch.pixels, network), peaks=True).logits
+        is_right = logits.argmax(axis=1) == batch.labels
+        return int(is_right.sum()), int(np.isfinite(logits).all(axis=1).sum())
 
-        for batch in read_batches(store, parts, project):
-            for counted in halving(work, batch):
+    with Lanes(network, batch_size=step) as lanes:
+        for batch, counts in lanes.run(work, read_batches(store, parts, project)):
+            for counted in counts:
                 right, finite = right + counted[0], finite + counted[1]
             seen += len(batch)
     rate = seen / (time.perf_counter() - started)

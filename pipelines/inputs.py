@@ -6,6 +6,7 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy as np
 from vatun.preprocess import load_image
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from feature_store import Store
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     from vatun.specs import InputSpec
 
 T = TypeVar("T")
+
+TASK_BYTES = 256 * 1024
+"""Encoded bytes that one task of a pool decodes: some milliseconds. With a task an image, threads
+that decode thumbnails spend more time waiting for the interpreter than decoding."""
+
+READ_BYTES = 16 * 1024 * 1024
+"""Encoded bytes that one query reads. Each query of DuckDB ends with giving all of the process's
+free memory back to the system, that of the network too: with a query a batch, a tenth of the
+time goes into pages that the kernel clears again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +99,21 @@ def read_batch(
     Batch
         In the order of ``image_ids``.
     """
-    ids = np.asarray(image_ids, dtype=np.int32)
+    return _decoded(_encoded(store, image_ids), project, pool=pool)
+
+
+def _encoded(store: Store, image_ids: Sequence[int]) -> pa.Table:
     # The range lets DuckDB skip the row groups outside; the list picks within.
-    table = store.arrow(
+    return store.arrow(
         "select image_id, coalesce(true_class, -1)::bigint as label, encoded, source from images "
         "where image_id between ? and ? and image_id in (select unnest(?)) order by image_id",
-        int(ids[0]),
-        int(ids[-1]),
-        ids.tolist(),
+        int(image_ids[0]),
+        int(image_ids[-1]),
+        list(image_ids),
     )
+
+
+def _decoded(rows: pa.Table, project: Project, *, pool: ThreadPoolExecutor) -> Batch:
     spec = stored_input_spec(project)
     folder = _folder(project)
 
@@ -104,12 +121,24 @@ def read_batch(
         data = (folder / source).read_bytes() if encoded is None and folder else encoded
         return load_image(data or b"", spec)
 
-    images = list(pool.map(load, table["encoded"].to_pylist(), table["source"].to_pylist()))
+    def load_all(part: Sequence[tuple[bytes | None, str]]) -> list[NDArray[np.uint8]]:
+        return [load(encoded, source) for encoded, source in part]
+
+    files = list(zip(rows["encoded"].to_pylist(), rows["source"].to_pylist(), strict=True))
+    images = [image for part in pool.map(load_all, _tasks(files)) for image in part]
     return Batch(
-        image_ids=table["image_id"].to_numpy(),
-        labels=table["label"].to_numpy(),
+        image_ids=rows["image_id"].to_numpy(),
+        labels=rows["label"].to_numpy(),
         pixels=np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)),
     )
+
+
+def _tasks(rows: Sequence[tuple[bytes | None, str]]) -> list[Sequence[tuple[bytes | None, str]]]:
+    """Cut encoded images into tasks of ``TASK_BYTES``; one that lies in a file is a task."""
+    sizes = [TASK_BYTES if encoded is None else len(encoded) for encoded, _ in rows]
+    numbers = (np.cumsum(sizes) - 1) // TASK_BYTES
+    borders = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(rows)]
+    return [rows[start:stop] for start, stop in pairwise(borders)]
 
 
 def read_batches(
@@ -122,7 +151,7 @@ def read_batches(
     store : Store
         Where the images are.
     parts : iterable of sequence of int
-        Ascending ids of each batch.
+        Ids of each batch, ascending from the first batch to the last.
     project : Project
         Says how images become inputs.
     ahead : int
@@ -134,9 +163,39 @@ def read_batches(
         In the order of ``parts``.
     """
     with ThreadPoolExecutor(project.dataset.workers, thread_name_prefix="decode") as pool:
-        yield from prefetch(
-            (read_batch(store, part, project, pool=pool) for part in parts), ahead=ahead
-        )
+        yield from prefetch(_batches(store, parts, project, pool), ahead=ahead)
+
+
+def _batches(
+    store: Store, parts: Iterable[Sequence[int]], project: Project, pool: ThreadPoolExecutor
+) -> Generator[Batch]:
+    for group in _groups(parts, most=_images_at_a_time(store)):
+        rows = _encoded(store, [image_id for part in group for image_id in part])
+        start = 0
+        for part in group:
+            yield _decoded(rows.slice(start, len(part)), project, pool=pool)
+            start += len(part)
+
+
+def _images_at_a_time(store: Store) -> int:
+    images = store.entry("images")
+    size = sum(part.bytes for part in images.parts)
+    rows = sum(part.rows for part in images.parts)
+    return max(1, READ_BYTES * rows // max(size, 1))
+
+
+def _groups(parts: Iterable[Sequence[int]], *, most: int) -> Iterator[list[Sequence[int]]]:
+    """Yield runs of parts with at most ``most`` ids, or single longer ones."""
+    group: list[Sequence[int]] = []
+    total = 0
+    for part in parts:
+        if group and total + len(part) > most:
+            yield group
+            group, total = [], 0
+        group.append(part)
+        total += len(part)
+    if group:
+        yield group
 
 
 def prefetch(items: Iterable[T], *, ahead: int) -> Generator[T]:

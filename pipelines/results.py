@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from feature_store.tables import schema
@@ -128,7 +129,7 @@ def wide_table(
 
 def to_half(values: Floats) -> NDArray[np.floating]:
     """Round to float16; values that it cannot hold stay in float32."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
+    # torch rounds like numpy, to the nearest and to even, with the processor's own instruction.
+    half: NDArray[np.floating] = torch.from_numpy(values).to(torch.float16).numpy()
     overflows = np.isinf(half).any() and not np.array_equal(np.isinf(half), np.isinf(values))
     return values if overflows else half

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines.capture import halving, shard_size, to_device
+from pipelines.capture import shard_size
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
+from pipelines.lanes import Lanes, to_device
 from pipelines.packing import pack
 from pipelines.progress import bar, estimate, say
 from pipelines.responses import Responses
@@ -71,7 +72,7 @@ def run(run: Run) -> None:
     subset = choose(project, store)
     sweeps = project.simulate.perturbations
     shards = run.shards()
-    ranges = subset.ranges(max(32, shard_size(project) // 8))
+    ranges = subset.ranges(max(32, shard_size(project) // 4))
     seconds = _fill(network, store, subset, ranges, sweeps, shards, project)
     responses = Responses(
         ids=subset.ids,
@@ -175,13 +176,22 @@ def _fill(
     with (
         bar(total=evaluations, label="simulate") as progress,
         closing(read_batches(store, parts, project, ahead=1)) as batches,
+        Lanes(network, batch_size=project.capture.batch_size) as lanes,
     ):
         for (name, _), batch in zip(todo, batches, strict=True):
             for job in missing[name]:
                 before = time.perf_counter()
-                work = _work(network, job, fill)
-                logits = _in_steps(work, batch, project.capture.batch_size, progress.update)
-                table = pa.table({f"{i:03d}": pack(part) for i, part in enumerate(logits)})
+                work = _work(job, fill)
+                logits = []
+                for _, results in lanes.run(work, [batch]):
+                    logits += results
+                    progress.update(sum(part.shape[0] * part.shape[1] for part in results))
+                table = pa.table(
+                    {
+                        f"{i:03d}": pack(part)
+                        for i, part in enumerate(np.concatenate(logits, axis=1))
+                    }
+                )
                 shards.publish(f"{job.name}-{name}", {"logits": table})
                 if not announced and job.name == IDENTITY:
                     rate = len(batch) / (time.perf_counter() - before)
@@ -224,12 +234,10 @@ class Job:
         )
 
 
-def _work(
-    network: Network, job: Job, fill: tuple[float, ...]
-) -> Callable[[Batch], NDArray[np.float32]]:
+def _work(job: Job, fill: tuple[float, ...]) -> Callable[[Network, Batch], NDArray[np.float32]]:
     """Return what one batch is put through: logits of shape (magnitudes, n, classes)."""
 
-    def changed(images: torch.Tensor, batch: Batch) -> Iterator[torch.Tensor]:
+    def changed(network: Network, images: torch.Tensor, batch: Batch) -> Iterator[torch.Tensor]:
         if job.name == IDENTITY:
             yield images
         elif job.name in ATTACKS:
@@ -242,9 +250,9 @@ def _work(
             for magnitude in job.magnitudes:
                 yield perturb(images, job.name, magnitude, seeds=seeds, fill=fill)
 
-    def work(batch: Batch) -> NDArray[np.float32]:
+    def work(network: Network, batch: Batch) -> NDArray[np.float32]:
         images = to_device(batch.pixels, network)
-        logits = [network.logits(part) for part in changed(images, batch)]
+        logits = [network.logits(part) for part in changed(network, images, batch)]
         return np.stack([part.float().cpu().numpy() for part in logits])
 
     return work
@@ -257,26 +265,6 @@ def _attacked(network: Network, images: torch.Tensor, batch: Batch) -> torch.Ten
         predicted = network.logits(images).argmax(dim=1).cpu()
         labels = torch.where(labels < 0, predicted, labels)
     return labels
-
-
-def _in_steps(
-    work: Callable[[Batch], NDArray[np.float32]],
-    batch: Batch,
-    step: int,
-    progress: Callable[[int], object],
-) -> NDArray[np.float32]:
-    results = []
-    for start in range(0, len(batch), step):
-        place = slice(start, start + step)
-        part = Batch(
-            image_ids=batch.image_ids[place],
-            labels=batch.labels[place],
-            pixels=batch.pixels[place],
-        )
-        for logits in halving(work, part):
-            results.append(logits)
-            progress(logits.shape[0] * logits.shape[1])
-    return np.concatenate(results, axis=1)
 
 
 def _announce(evaluations: int, rate: float, network: Network, project: Project) -> None:

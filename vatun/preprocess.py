@@ -105,8 +105,11 @@ def resize_image(pixels: Pixels, input_spec: InputSpec) -> Pixels:
     -------
     ndarray of shape (input height, input width, 3), uint8
     """
-    image = Image.fromarray(pixels)
     target = (input_spec.width, input_spec.height)
+    stays = input_spec.crop is None or input_spec.resize in {None, min(target)}
+    if pixels.shape[1::-1] == target and stays:
+        return pixels
+    image = Image.fromarray(pixels)
     if input_spec.crop is None:
         return np.array(_scale(image, target))
     if input_spec.resize is not None:
@@ -237,7 +240,7 @@ def _turned_rgb(image: Image.Image) -> Pixels:
     stored = _as_stored(turned, orientation)
     for top in range(0, height, _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, height)
-        strip = image.crop((0, top, width, bottom))
+        strip = image if height <= _STRIP_ROWS else image.crop((0, top, width, bottom))
         stored[top:bottom] = np.asarray(_to_rgb(strip))
     return turned
 

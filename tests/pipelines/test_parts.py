@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from feature_store import Shards, Store
-from pipelines import capture
+from pipelines import capture, lanes
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, prefetch
@@ -59,6 +59,13 @@ def test_what_float16_cannot_hold_stays_in_float32():
     assert to_half(np.array([[1.0, 65504.0]], dtype=np.float32)).dtype == np.float16
     assert to_half(np.array([[1.0, 70000.0]], dtype=np.float32)).dtype == np.float32
     assert to_half(np.array([[1.0, np.inf]], dtype=np.float32)).dtype == np.float16
+    # Every pattern of bits that float16 can be asked for: ties, subnormal numbers, both zeros.
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    exact = halves[np.isfinite(halves)].astype(np.float32)
+    values = np.concatenate([exact, (exact[:-1] + exact[1:]) / 2])[None]
+    np.testing.assert_array_equal(
+        to_half(values).view(np.uint16), values.astype(np.float16).view(np.uint16)
+    )
 
 
 @pytest.mark.parametrize("shard", [40, 64, 1000])
@@ -111,7 +118,7 @@ def test_a_batch_is_halved_when_memory_runs_out(room):
         sizes.append(len(batch))
         return batch.image_ids
 
-    results = capture.halving(work, batch_of(64))
+    results = lanes.halving(work, batch_of(64))
     np.testing.assert_array_equal(np.concatenate(results), np.arange(64))
     assert max(sizes) <= room
 
@@ -121,7 +128,7 @@ def test_a_single_image_that_does_not_fit_ends_the_stage():
         raise torch.OutOfMemoryError
 
     with pytest.raises(StageError, match="not even one image"):
-        capture.halving(work, batch_of(4))
+        lanes.halving(work, batch_of(4))
 
 
 def test_shards_are_ranges_of_ids_whatever_is_missing():

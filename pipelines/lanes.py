@@ -1,0 +1,204 @@
+"""Run the network over batches as fast as the machine allows, in the order of the images."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import math
+import sys
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from pipelines.errors import StageError
+from pipelines.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipelines.inputs import Batch
+    from vatun.network import Network
+
+T = TypeVar("T")
+
+LANE_IMAGES = 64
+"""Most images that a core takes at a time: more fill memory, and are no quicker."""
+
+KEPT_BYTES = 1 << 30
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+"""Parameters of ``mallopt``, as glibc's malloc.h numbers them."""
+
+
+class Lanes:
+    """Threads that run a network; a context manager.
+
+    On a CPU every core takes a few images of its own through the whole network: no core waits for
+    another at every layer, nor for the ones that decode and write beside it. Every lane has its
+    own copy of the modules, over the same weights: networks may keep something of a forward pass.
+    On a GPU one thread feeds whole batches to it, and so it is where a network cannot be copied.
+
+    Parameters
+    ----------
+    network : Network
+        What runs.
+    batch_size : int
+        Most images in memory at a time on the device.
+    """
+
+    def __init__(self, network: Network, *, batch_size: int) -> None:
+        self._threads = torch.get_num_threads()
+        self._is_cpu = network.device.type == "cpu"
+        networks = _copies(network, min(self._threads, batch_size) if self._is_cpu else 1)
+        self.count = len(networks)
+        self.images = min(batch_size // self.count, LANE_IMAGES) if self._is_cpu else batch_size
+        self._lane = threading.local()
+        self._networks = iter(networks)
+        self._pool = ThreadPoolExecutor(
+            self.count, thread_name_prefix="lane", initializer=self._start
+        )
+
+    def __enter__(self) -> Lanes:
+        if self._is_cpu:
+            keep_freed_memory()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        # A lane's single thread is also what torch gives to every thread that starts later.
+        torch.set_num_threads(self._threads)
+
+    def run(
+        self, work: Callable[[Network, Batch], T], batches: Iterable[Batch]
+    ) -> Generator[tuple[Batch, list[T]]]:
+        """Put every image through ``work``, in pieces that suit the lanes.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the network of its lane and a piece of a batch.
+        batches : iterable of Batch
+            Asked for a batch only when the lanes have little left to do.
+
+        Yields
+        ------
+        batch : Batch
+            A piece of at most ``images`` images, which lies within one batch; in order.
+        results : list
+            What ``work`` said of it; one, unless memory ran out.
+
+        Raises
+        ------
+        StageError
+            When not even one image fits into memory.
+        """
+        waiting: deque[tuple[Batch, Future[list[T]]]] = deque()
+        try:
+            for batch in batches:
+                for piece in self._cut(batch):
+                    waiting.append((piece, self._pool.submit(self._work, work, piece)))
+                while len(waiting) > 2 * self.count:
+                    piece, future = waiting.popleft()
+                    yield piece, future.result()
+            while waiting:
+                piece, future = waiting.popleft()
+                yield piece, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _start(self) -> None:
+        self._lane.network = next(self._networks)
+        if self.count > 1:
+            one_thread()
+
+    def _work(self, work: Callable[[Network, Batch], T], piece: Batch) -> list[T]:
+        return halving(partial(work, self._lane.network), piece)
+
+    def _cut(self, batch: Batch) -> Iterator[Batch]:
+        # As many pieces as give every lane the same work: nobody waits at the end of a batch.
+        rounds = math.ceil(len(batch) / (self.images * self.count))
+        return _pieces(batch, math.ceil(len(batch) / (rounds * self.count)))
+
+
+def _copies(network: Network, count: int) -> list[Network]:
+    """Return networks of their own modules that share their weights, or the one there is."""
+    module = network.module
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    try:
+        modules = [copy.deepcopy(module, dict(shared)) for _ in range(count - 1)]
+    except Exception:  # noqa: BLE001 - anybody's modules: they run, which is all that was asked
+        return [network]
+    return [network, *(replace(network, module=each) for each in modules)]
+
+
+def keep_freed_memory() -> None:
+    """Let the maps of one batch use the memory of the last, for the rest of this process.
+
+    By default glibc gives every large map back when it is freed, and the kernel clears each page
+    of the next one: up to a quarter of a forward pass. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def one_thread() -> None:
+    """Let this thread compute on its own core only."""
+    torch.set_num_threads(1)
+
+
+def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
+    """Run ``work`` on a batch; when memory runs out, on its halves, down to one image.
+
+    Returns
+    -------
+    list
+        Results in order; one unless memory ran out.
+
+    Raises
+    ------
+    StageError
+        When a single image does not fit.
+    """
+    try:
+        return [work(batch)]
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if len(batch) == 1:
+            raise StageError("not even one image fits into memory") from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = (len(batch) + 1) // 2
+    say(f"memory ran out at {len(batch)} images; going on with {middle}")
+    return [result for part in _pieces(batch, middle) for result in halving(work, part)]
+
+
+def to_device(pixels: NDArray[np.uint8], network: Network) -> torch.Tensor:
+    """Return images as the network takes them; bytes travel, floats are made on the device."""
+    return torch.from_numpy(pixels).to(network.device).to(torch.float32).div(255)
+
+
+def _pieces(batch: Batch, size: int) -> Iterator[Batch]:
+    for start in range(0, len(batch), size):
+        part = slice(start, start + size)
+        yield replace(
+            batch,
+            image_ids=batch.image_ids[part],
+            labels=batch.labels[part],
+            pixels=batch.pixels[part],
+        )
