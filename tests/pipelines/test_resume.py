@@ -15,7 +15,7 @@ import pytest
 from feature_store import Store
 from pipelines.project import Project
 
-# 128 pixels a side make shards of 256 images, so that there are several.
+# 128 pixels a side make shards of 128 images, so that there are several.
 SEVERAL = (
     ('builder = "small_vgg"', 'builder = "torchvision:squeezenet1_1"'),
     ("resize = 32", "resize = 128"),
@@ -104,7 +104,7 @@ def test_ctrl_c_says_one_line_and_keeps_what_is_finished(workshop, tmp_path):
     store = Project.load(project).store
     workshop.build(project, "ingest")
     process = workshop.start(project, "capture")
-    # The first of five shards: most of the work is still to be done when the signal comes.
+    # The first of nine shards: most of the work is still to be done when the signal comes.
     wait_for_shard(process, store, known={})
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -113,10 +113,10 @@ def test_ctrl_c_says_one_line_and_keeps_what_is_finished(workshop, tmp_path):
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
     assert last == "capture: interrupted; what is finished is kept, run it again to go on"
-    assert 1 <= len(kept) < 5
+    assert 1 <= len(kept) < 9
     resumed = workshop.run(project, "capture")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"capture: {1100 - 256 * len(kept):,} images" in resumed.stderr
+    assert f"capture: {1100 - 128 * len(kept):,} images" in resumed.stderr
     with Store.open(store) as opened:
         rows = opened.arrow("select count(*) as n, count(distinct image_id) as d from predictions")
         assert rows.to_pylist() == [{"n": 1100, "d": 1100}]
