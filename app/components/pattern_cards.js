@@ -85,11 +85,7 @@ export function render({ model, el }) {
     const s = model.card_strip
     strip.hidden = !s.label
     if (!s.label) { strip.replaceChildren(); return }
-    strip.replaceChildren(
-      h("div", { class: "sh" }, h("span", { class: "mut" }, s.lead), chips(s.chips), h("span", { class: "sp" }),
-        h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
-        h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "unfilter" }) }, s.chips.length > 1 ? "Clear filters" : "Clear filter")),
-      h("div", { class: "tg" }, s.images.map((i) => thumb(i, send))))
+    strip.replaceChildren(...filterCard(s, send))
   }
   function top() {
     const v = model.card_head

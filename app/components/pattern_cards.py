@@ -29,7 +29,7 @@ class PatternCards(JSComponent):
     card_head : dict
         title, detail, orders, order; with ``headline`` the list gives way to that notice.
     card_strip : dict
-        label, lead, chips and images of the chosen filter; empty without one.
+        Card of the chosen filter, see ``app.views.filter_card``; empty without one.
     """
 
     card_items = param.List(default=[], item_type=dict)
@@ -38,7 +38,7 @@ class PatternCards(JSComponent):
     card_head = param.Dict(default={})
     card_strip = param.Dict(default={})
 
-    _esm = script("dom.js", "pattern_cards.js")
+    _esm = script("dom.js", "filter_card.js", "pattern_cards.js")
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "pattern_cards.css")]
 
     def __init__(

@@ -62,6 +62,7 @@ __all__ = [
     "Image",
     "ImageError",
     "InferenceService",
+    "InputSpec",
     "NoNetworkError",
     "PerturbationSpec",
     "SupersededError",

@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import panel as pn
 
 from app import safe
@@ -16,13 +15,14 @@ from app.components.unit_view import UnitView
 from app.inference import VatunError
 from app.layer_names import short_names
 from app.shell import view_frame
-from app.views import filter_figures, pattern_figures, pattern_list
+from app.views import filter_card, filter_figures, pattern_figures, pattern_list
 from app.worker import WorkerError
 from feature_store import StoreError, queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from app.runtime import Runtime
@@ -38,9 +38,6 @@ INFO = (
 
 PAGE = 20
 """Cards that are loaded at a time."""
-
-TOP_IMAGES = 20
-"""Images shown of a chosen filter."""
 
 _NOTHING_YET = object()
 
@@ -302,32 +299,13 @@ class NetworkView(pn.viewable.Viewer):
         else:
             self._state.filters = () if chosen == (item,) else (item,)
 
-    def _top_ids(self) -> list[int]:
-        layer, filter_index = self._state.filters[-1]
-        found = queries.top_images(
-            self._runtime.store,
-            layer,
-            filter_index,
-            limit=TOP_IMAGES,
-            split=self._state.split or None,
-        )
-        return [int(image) for image in found.image_id]
-
     def _draw_strip(self) -> None:
-        """Show the images that fire the chosen filter the most."""
-        filters = self._state.filters
-        if not filters:
+        """Show the card of the chosen filter."""
+        state = self._state
+        if not state.filters:
             self._cards.card_strip = {}
             return
-        state = self._state
-        self._cards.card_strip = {
-            "label": "filter",
-            "lead": "Strongest images of" if len(filters) == 1 else "Strongest images of the last",
-            "chips": pattern_figures.chips(filters, self._names, self._modules),
-            "images": pattern_figures.thumbs(
-                self._runtime, self._top_ids(), state.selection, state.focus
-            ),
-        }
+        self._cards.card_strip = filter_card.card(self._runtime, state, self._layers, self._names)
 
     # Patterns.
 
@@ -467,7 +445,8 @@ class NetworkView(pn.viewable.Viewer):
     def _select_top(self) -> None:
         if self._state.filters:
             last = pattern_figures.path_words(self._state.filters[-1:], self._names)
-            self._state.select(np.array(self._top_ids(), np.int32), f"strongest for {last}")
+            top = filter_card.top_images(self._runtime, self._state)
+            self._state.select(top.image_id, f"strongest for {last}")
 
     def _cure(self) -> None:
         if self.order == "filters":

@@ -19,6 +19,7 @@ from feature_store.queries.counts import (
     film_strip,
     selection_summary,
 )
+from feature_store.queries.filters import FilterHistogram, filter_histogram
 from feature_store.queries.flips import (
     FlipQuantiles,
     FragileImages,
@@ -64,6 +65,7 @@ __all__ = [
     "Accuracy",
     "ActivationReference",
     "Crossing",
+    "FilterHistogram",
     "FlipQuantiles",
     "FragileImages",
     "ImageRow",
@@ -84,6 +86,7 @@ __all__ = [
     "activations_of",
     "confusion_matrix",
     "film_strip",
+    "filter_histogram",
     "first_below",
     "flip_distances",
     "flip_quantiles",

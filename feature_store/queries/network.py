@@ -76,6 +76,8 @@ class TopImages:
         Place in the map where it fires.
     split : tuple of str
         Split of each.
+    width, height : ndarray of int32
+        Size of each picture in pixels; 0 where it is not known.
     """
 
     image_id: NDArray[np.int32]
@@ -83,6 +85,8 @@ class TopImages:
     peak_row: NDArray[np.int32]
     peak_column: NDArray[np.int32]
     split: tuple[str, ...]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
 
 
 def layers(store: Store) -> tuple[LayerRow, ...]:
@@ -148,9 +152,11 @@ def top_images(
     store.entry("top_images")
     chosen = "" if split is None else "AND split = ?"
     rows = store.arrow(
+        "SELECT t.*, coalesce(i.width, 0) AS width, coalesce(i.height, 0) AS height FROM ("
         "SELECT image_id, activation, peak_row, peak_column, split FROM top_images "
         f"WHERE layer_index = ? AND filter_index = ? {chosen} "
-        f"ORDER BY activation DESC, image_id LIMIT {max(int(limit), 0)}",
+        f"ORDER BY activation DESC, image_id LIMIT {max(int(limit), 0)}) t "
+        "LEFT JOIN images i USING (image_id) ORDER BY activation DESC, image_id",
         int(layer_index),
         int(filter_index),
         *([] if split is None else [split]),
@@ -161,6 +167,8 @@ def top_images(
         peak_row=numbers(rows["peak_row"], np.int32),
         peak_column=numbers(rows["peak_column"], np.int32),
         split=tuple(rows["split"].to_pylist()),
+        width=numbers(rows["width"], np.int32),
+        height=numbers(rows["height"], np.int32),
     )
 
 
