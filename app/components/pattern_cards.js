@@ -52,6 +52,7 @@ function cardNode(card, isOpen, send) {
     h("div", { class: "tg" }, card.images.map((i) => thumb(i, send))),
     h("div", { class: "pie" }, mix(card)),
     h("div", { class: "ev" }, figures),
+    isOpen ? h("div", { class: "more", hidden: true, onclick: (event) => event.stopPropagation() }) : null,
     isOpen ? h("div", { class: "acts" }, h("button", { class: "btn", type: "button", "data-action": "select", onclick: (event) => { event.stopPropagation(); send({ kind: "select", id: card.id }) } }, card.select), h("span", { class: "mut" }, spell(card.truth))) : null)
   const open = () => send({ kind: "open", id: isOpen ? -1 : card.id })
   node.addEventListener("click", open)
@@ -116,6 +117,7 @@ export function render({ model, el }) {
     if (!same) { list.replaceChildren(); scroll.scrollTop = 0; drawn = [] }
     for (const card of items.slice(drawn.length)) list.append(cardNode(card, card.id === model.card_open, send))
     drawn = texts
+    more()
     end.hidden = items.length >= model.card_total
     watch.unobserve(end)
     if (!end.hidden) watch.observe(end)
@@ -131,11 +133,22 @@ export function render({ model, el }) {
         if (isOpen) { if (had) fresh.focus(); fresh.scrollIntoView({ block: "nearest" }) }
       }
     }
+    more()
+  }
+  // The open card shows a page of its members, their mean and what they look like.
+  function more() {
+    const v = model.card_more, node = list.querySelector(".pc.on")
+    if (!node || node.dataset.id !== String(v.id)) return
+    node.querySelector(".tg").replaceChildren(...v.images.map((i) => thumb(i, send)))
+    const place = node.querySelector(".more")
+    place.hidden = false
+    place.replaceChildren(...moreNodes(v, send))
   }
   const watch = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) send({ kind: "more", have: model.card_items.length }) }, { root: scroll, rootMargin: "300px" })
   model.on("remove", () => watch.disconnect())
   onceAFrame(model, ["card_items", "card_total"], cards)
   onceAFrame(model, ["card_open"], opened)
+  model.on("card_more", more)
   model.on("card_head", top)
   model.on("card_strip", pictures)
   top()

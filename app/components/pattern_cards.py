@@ -28,6 +28,9 @@ class PatternCards(JSComponent):
         Id of the open pattern, -1 for none.
     card_head : dict
         title, detail, orders, order; with ``headline`` the list gives way to that notice.
+    card_more : dict
+        id of the open pattern, a page of its members, their mean image and what they look like,
+        see ``app.views.pattern_detail``; empty until it is known.
     card_strip : dict
         Card of the chosen filter, see ``app.views.filter_card``; empty without one.
     """
@@ -36,9 +39,10 @@ class PatternCards(JSComponent):
     card_total = param.Integer(default=0)
     card_open = param.Integer(default=-1)
     card_head = param.Dict(default={})
+    card_more = param.Dict(default={})
     card_strip = param.Dict(default={})
 
-    _esm = script("dom.js", "filter_card.js", "pattern_cards.js")
+    _esm = script("dom.js", "filter_card.js", "pattern_detail.js", "pattern_cards.js")
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "pattern_cards.css")]
 
     def __init__(

@@ -16,6 +16,7 @@ from app.inference import VatunError
 from app.layer_names import short_names
 from app.shell import view_frame
 from app.views import filter_card, filter_figures, pattern_figures, pattern_list
+from app.views.pattern_detail import PatternDetail
 from app.worker import WorkerError
 from feature_store import StoreError, queries
 
@@ -99,6 +100,7 @@ class NetworkView(pn.viewable.Viewer):
         self._cards = PatternCards(
             self._receive, sizing_mode="stretch_both", margin=0, css_classes=["vt-cards"]
         )
+        self._detail = PatternDetail(runtime, state, self._cards)
         self._watch()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -143,6 +145,7 @@ class NetworkView(pn.viewable.Viewer):
     # What the page does, and what follows here.
 
     def _follow_selection(self, *_: Any) -> None:
+        self._detail.draw()
         self._order = "selection" if not self._state.selection.is_all else ""
         self._list_again()
 
@@ -150,6 +153,7 @@ class NetworkView(pn.viewable.Viewer):
         is_same = self._state.upload is self._upload
         self._upload = self._state.upload
         self._draw_focus()
+        self._detail.draw()
         if not is_same:
             # An upload brings its own order, and takes it along when it goes.
             self._order = ""
@@ -195,6 +199,7 @@ class NetworkView(pn.viewable.Viewer):
         items = self._open.items if self._open else ()
         self._units.unit_pattern = [list(item) for item in items]
         self._cards.card_open = -1 if pattern is None else pattern
+        self._detail.follow()
 
     def _choose_set(self, *_: Any) -> None:
         if self._has_set(self._sets.choice_value):
@@ -419,6 +424,8 @@ class NetworkView(pn.viewable.Viewer):
             if message.get("have") == len(self._cards.card_items):
                 self._limit += PAGE
                 self._ask()
+        elif kind == "page":
+            self._detail.turn(message.get("step"))
         elif kind == "unfilter":
             state.filters = ()
         elif kind == "cure":

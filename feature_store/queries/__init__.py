@@ -11,6 +11,7 @@ from feature_store.patterns.recommend import (
     patterns_of_selection,
     top_patterns,
 )
+from feature_store.patterns.strength import members_by_strength, page_of
 from feature_store.queries.counts import (
     Accuracy,
     SelectionSummary,
@@ -98,6 +99,8 @@ __all__ = [
     "image_table",
     "layers",
     "map_points",
+    "members_by_strength",
+    "page_of",
     "path_of",
     "pattern_card",
     "pattern_index",

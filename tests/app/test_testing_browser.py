@@ -172,9 +172,8 @@ def test_a_link_reproduces_the_case(wide, digits_server, open_page):
     wait_for(lambda: text_of(again, bars) == text_of(wide, bars), what="the same scores")
     wait_for(lambda: pixels(again, "evidence") == pixels(wide, "evidence"), what="the same map")
     bad = open_page(digits_server.url, query="?image=0123456789abcdef&change=rotation:nan")
-    said = bad.locator(".banner").inner_text()
-    assert "not in this store" in said
-    assert "cannot be used" in said
+    wait_for(lambda: "not in this store" in text_of(bad, ".banner"), what="what is wrong")
+    assert "cannot be used" in text_of(bad, ".banner")
 
 
 def test_back_returns_to_the_image_before(wide):

@@ -1,0 +1,132 @@
+"""What an open pattern card shows besides: pages of members, their mean, what they look like."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import panel as pn
+import pytest
+from PIL import Image
+
+from app.components.pattern_cards import PatternCards
+from app.runtime import Runtime
+from app.state import SessionState
+from app.views.pattern_detail import PAGE, PatternDetail, mean_image
+from feature_store import queries
+from tests.app.loops import run
+
+PATH_SET = "balanced"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(
+        pn.state, "execute", lambda call, schedule="auto": call() if schedule is True else None
+    )
+
+
+@pytest.fixture(scope="module")
+def runtime(digits_store):
+    return Runtime(digits_store)
+
+
+@pytest.fixture
+def state(runtime):
+    return SessionState(dict(runtime.splits), path_set=PATH_SET)
+
+
+@pytest.fixture
+def large(runtime):
+    """Return a pattern with more than one page of members."""
+    return int(np.argmax(queries.pattern_index(runtime.store, PATH_SET).support))
+
+
+def opened(runtime, state, pattern):
+    cards = PatternCards()
+    detail = PatternDetail(runtime, state, cards)
+    state.pattern = pattern
+    detail.follow()
+    run(detail.answer(PATH_SET, pattern))
+    return detail, cards
+
+
+def shown(cards):
+    return [image["id"] for image in cards.card_more["images"]]
+
+
+def test_pages_go_through_all_members_once(runtime, state, large):
+    detail, cards = opened(runtime, state, large)
+    members, _ = queries.members_by_strength(runtime.store, PATH_SET, large)
+    seen = shown(cards)
+    assert not cards.card_more["has_before"]
+    while cards.card_more["has_after"]:
+        detail.turn(1)
+        seen += shown(cards)
+    assert seen == members.tolist()
+    detail.turn(1)
+    assert shown(cards) == members[-len(shown(cards)) :].tolist(), "the last page stays"
+    for _ in range(100):
+        detail.turn(-1)
+    assert shown(cards) == members[:PAGE].tolist()
+    assert f"of {len(members):,}, strongest first" in cards.card_more["where"]
+
+
+def test_the_mean_is_that_of_the_pictures(runtime, state, large):
+    _, cards = opened(runtime, state, large)
+    members, _ = queries.members_by_strength(runtime.store, PATH_SET, large)
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(queries.image_bytes(runtime.store, int(image)))))
+        for image in members[:200]
+    ]
+    data = base64.b64decode(cards.card_more["mean"].partition(",")[2])
+    found = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_allclose(found, np.mean(pictures, axis=0), atol=0.51)
+    said = int(re.search(r"Mean of ([\d,]+)", cards.card_more["mean_words"])[1].replace(",", ""))
+    assert said == len(pictures)
+    assert cards.card_more["name_words"]
+
+
+def test_selected_members_come_first(runtime, state, large):
+    detail, cards = opened(runtime, state, large)
+    members, _ = queries.members_by_strength(runtime.store, PATH_SET, large)
+    chosen = members[-3:]
+    state.select(chosen, "test")
+    detail.draw()
+    assert shown(cards)[:3] == chosen.tolist()
+    assert [image["is_dim"] for image in cards.card_more["images"][:4]] == [False] * 3 + [True]
+
+
+def test_what_comes_too_late_is_not_drawn(runtime, state, large):
+    cards = PatternCards()
+    detail = PatternDetail(runtime, state, cards)
+    state.pattern = large
+    detail.follow()
+    state.pattern = None
+    run(detail.answer(PATH_SET, large))
+    assert cards.card_more == {}
+
+
+@pytest.mark.parametrize("step", [None, "1", 7, 1.5, True, {}])
+def test_forged_steps_do_nothing(runtime, state, large, step):
+    detail, cards = opened(runtime, state, large)
+    before = shown(cards)
+    detail.turn(step)
+    assert shown(cards) == before or step is True
+
+
+def test_a_pattern_that_is_not_there_shows_nothing(runtime, state):
+    _, cards = opened(runtime, state, 10**7)
+    assert cards.card_more == {}
+
+
+def test_unreadable_pictures_are_left_out(runtime):
+    good = queries.image_bytes(runtime.store, 3)
+
+    def read(image):
+        return good if image != 1 else b"not a picture"
+
+    url, count = mean_image(np.arange(4, dtype=np.int32), read, runtime.inference.input)
+    assert count == 3
+    assert url
+    assert mean_image(np.array([1]), read, runtime.inference.input) == ("", 0)
