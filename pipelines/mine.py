@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_store.patterns.tables import mine
+from feature_store.patterns.tables import engine_of, mine
 from pipelines.progress import say
 from pipelines.runner import Run, main
 
@@ -12,11 +12,17 @@ def run(run: Run) -> None:
     settings = run.project.mine
     store = run.store()
     counts = {}
+    engine: str = settings.engine
     with run.commit() as generation:
         generation.drop_prefix("patterns/")
         for path_set in settings.path_sets:
+            engine = engine_of(store, path_set, settings.engine)
             tables = mine(
-                store, path_set, min_images=settings.min_images, min_length=settings.min_length
+                store,
+                path_set,
+                min_images=settings.min_images,
+                min_length=settings.min_length,
+                engine=engine,
             )
             for name, pieces in tables.items():
                 full = f"patterns/{path_set}/{name}"
@@ -32,7 +38,7 @@ def run(run: Run) -> None:
             "min_images": settings.min_images,
             "min_length": settings.min_length,
             "path_sets": list(settings.path_sets),
-            "engine": "duckdb" if settings.engine == "auto" else settings.engine,
+            "engine": engine,
             "patterns": counts,
         }
         generation.info["view"] = {"path_set": run.project.view.path_set}

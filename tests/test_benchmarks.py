@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,14 +13,43 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, float]:
+    out = folder / "rows.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(out), *arguments]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=500)
+    return {row["name"]: row["value"] for row in json.loads(out.read_text())}
+
+
 @pytest.mark.accept
 def test_smallest_flips_are_true(digits_path, tmp_path):
     """For 200 images and every change: they flip, and next to nothing smaller does."""
-    out = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "benchmarks.flips", "--json", str(out), str(digits_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=500)
-    rows = {row["name"]: row["value"] for row in json.loads(out.read_text())}
+    rows = rows_of("flips", tmp_path, str(digits_path))
     assert rows["flip_does_not_flip"] == 0
     assert rows["smaller_on_grid"] == 0
     assert rows["stored_grid_disagreements"] == 0
     assert rows["smaller_on_ten_times_finer_grid"] <= 0.02
+
+
+def test_miners_that_are_compared_find_the_same(tmp_path):
+    """The benchmark itself ends in an error where their counts differ."""
+    rows = rows_of("mining", tmp_path, "--quick")
+    assert {"duckdb_seconds", "interval_over_duckdb", "gapped_selection_ms"} <= rows.keys()
+    for package, row in (
+        ("polars", "interval_over_polars"),
+        ("prefixspan", "prefixspan_over_ours"),
+        ("mlxtend", "mlxtend_over_ours"),
+    ):
+        assert (row in rows) == (importlib.util.find_spec(package) is not None)
+
+
+@pytest.mark.accept
+def test_mining_a_million_paths_fits_in_a_gigabyte(tmp_path):
+    rows = rows_of("mining", tmp_path)
+    assert rows["peak_megabytes"] <= 1_000
+
+
+def test_every_query_of_patterns_is_timed_warm_and_cold(tmp_path):
+    rows = rows_of("queries", tmp_path, "--quick")
+    names = ("image_patterns", "filter_patterns", "pattern_images", "class_shares")
+    for name in (*names, "selection_patterns", "gapped_image"):
+        assert {f"{name}_ms", f"{name}_cold_ms"} <= rows.keys()

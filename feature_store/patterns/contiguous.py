@@ -57,6 +57,19 @@ def layer_columns(paths: pa.Table) -> list[str]:
     return [name for name in paths.column_names if name.startswith("layer_")]
 
 
+def check_thresholds(min_images: int, min_length: int) -> None:
+    """Refuse thresholds that every set of images passes.
+
+    Raises
+    ------
+    ValueError
+        When one is below 1.
+    """
+    if min_images < 1 or min_length < 1:
+        msg = f"min_images and min_length are at least 1, got {min_images} and {min_length}"
+        raise ValueError(msg)
+
+
 def contiguous_patterns(
     paths: pa.Table, *, min_images: int = 5, min_length: int = 2, threads: int | None = None
 ) -> Iterator[StartLayer]:
@@ -84,9 +97,7 @@ def contiguous_patterns(
     ValueError
         When a threshold is below 1.
     """
-    if min_images < 1 or min_length < 1:
-        msg = f"min_images and min_length are at least 1, got {min_images} and {min_length}"
-        raise ValueError(msg)
+    check_thresholds(min_images, min_length)
     columns = layer_columns(paths)
     with duckdb.connect(":memory:") as connection:
         if threads is not None:
@@ -119,7 +130,7 @@ def _start_layer(
             break
         is_closed = np.asarray(rows["is_closed"], dtype=bool)
         found.append((last, rows["low"][is_closed], rows["high"][is_closed]))
-    return _sorted(first, np.asarray(order["image_id"], dtype=np.int32), found)
+    return start_layer(first, np.asarray(order["image_id"], dtype=np.int32), found)
 
 
 def _window_query(columns: list[str], first: int, last: int) -> str:
@@ -140,11 +151,27 @@ def _window_query(columns: list[str], first: int, last: int) -> str:
     )
 
 
-def _sorted(
+def start_layer(
     first: int,
     order: NDArray[np.int32],
     found: list[tuple[int, NDArray[np.int32], NDArray[np.int32]]],
 ) -> StartLayer:
+    """Put the patterns of every window that starts at a layer into one order.
+
+    Parameters
+    ----------
+    first : int
+        Layer index.
+    order : ndarray of shape (n_images,), int32
+        Image ids by position.
+    found : list of (int, ndarray, ndarray)
+        Last layer, and low and high of the patterns that end there.
+
+    Returns
+    -------
+    StartLayer
+        Sorted by (low, last layer).
+    """
     nothing = np.zeros(0, dtype=np.int32)
     low = np.concatenate([nothing, *(low for _, low, _ in found)]).astype(np.int32)
     high = np.concatenate([nothing, *(high for _, _, high in found)]).astype(np.int32)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from feature_store.patterns.contiguous import contiguous_patterns, layer_columns
+from feature_store.patterns.intervals import interval_patterns
 from feature_store.tables import schema
 
 if TYPE_CHECKING:
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from feature_store.store import Store
+
+MINERS = MappingProxyType({"duckdb": contiguous_patterns, "interval": interval_patterns})
+"""What finds the patterns, by the name of its engine; they give the same answer."""
+
+DUCKDB_IMAGES = 200_000
+"""``auto`` leaves more images to the interval miner: there it is ten times as fast."""
+
+DUCKDB_LAYERS = 20
+"""``auto`` leaves more layers to it too: DuckDB groups once for every window of layers."""
 
 _CELLS = 4_000_000
 _IMAGES_AT_ONCE = 16_384
@@ -224,11 +235,47 @@ def runs(low: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64
     return np.asarray(np.arange(total) + np.repeat(low - (ends - lengths), lengths))
 
 
-def collect(images: Population, *, min_images: int, min_length: int) -> MinedPatterns:
-    """Mine a population with DuckDB."""
+def choose_engine(engine: str, *, n_images: int, n_layers: int) -> str:
+    """Resolve the engine ``"auto"``.
+
+    Parameters
+    ----------
+    engine : str
+        ``"auto"``, ``"duckdb"`` or ``"interval"``.
+    n_images, n_layers : int
+        Size of the paths.
+
+    Returns
+    -------
+    str
+        ``"duckdb"`` or ``"interval"``.
+
+    Raises
+    ------
+    ValueError
+        When there is no such engine.
+    """
+    if engine == "auto":
+        fits = n_images <= DUCKDB_IMAGES and n_layers <= DUCKDB_LAYERS
+        return "duckdb" if fits else "interval"
+    if engine not in MINERS:
+        msg = f"no engine is called {engine!r}; known: auto, {', '.join(MINERS)}"
+        raise ValueError(msg)
+    return engine
+
+
+def collect(
+    images: Population, *, min_images: int, min_length: int, engine: str = "auto"
+) -> MinedPatterns:
+    """Mine a population with the engine that is named."""
     ids = images.image_ids
-    starts = list(contiguous_patterns(images.paths, min_images=min_images, min_length=min_length))
+    chosen = choose_engine(engine, n_images=len(ids), n_layers=len(layer_columns(images.paths)))
+    mine = MINERS[chosen]
+    starts = list(mine(images.paths, min_images=min_images, min_length=min_length))
     nothing = np.zeros(0, dtype=np.int64)
+    # Ids are dense within a store, so that a table of them is short.
+    row_of = np.zeros(int(ids.max(initial=-1)) + 1, dtype=np.int64)
+    row_of[ids] = np.arange(len(ids))
 
     def joined(parts: list[NDArray[np.generic]]) -> NDArray[np.int64]:
         return np.concatenate([nothing, *parts]).astype(np.int64)
@@ -238,7 +285,7 @@ def collect(images: Population, *, min_images: int, min_length: int) -> MinedPat
         last=joined([s.last_layer for s in starts]),
         low=joined([s.low for s in starts]),
         high=joined([s.high for s in starts]),
-        orders=tuple(np.searchsorted(ids, s.order) for s in starts),
+        orders=tuple(row_of[s.order] for s in starts),
         ids=ids,
     )
 

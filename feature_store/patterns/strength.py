@@ -98,7 +98,11 @@ def _deviations(
 
 
 def page_of(
-    members: NDArray[np.int32], selection: Sequence[int] | NDArray[np.int32] | None, *, start: int, count: int
+    members: NDArray[np.int32],
+    selection: Sequence[int] | NDArray[np.int32] | None,
+    *,
+    start: int,
+    count: int,
 ) -> list[int]:
     """Return one page of members, selected ones first, else in the order given.
 

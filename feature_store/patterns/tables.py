@@ -13,6 +13,7 @@ from feature_store.patterns.contiguous import layer_columns
 from feature_store.patterns.mined import (
     MinedPatterns,
     Population,
+    choose_engine,
     collect,
     count_chunks,
     first_winners,
@@ -42,8 +43,43 @@ RANKED = 500
 """So many patterns get a place in the stored orders."""
 
 
+def engine_of(store: Store, path_set: str, engine: str = "auto") -> str:
+    """Return which engine mines a path set of a store.
+
+    Parameters
+    ----------
+    store : Store
+        With ``paths/<path_set>``.
+    path_set : str
+        ``paper``, ``mean`` or ``balanced``.
+    engine : str
+        ``"auto"`` (DuckDB up to 200,000 images and 20 layers, the interval miner beyond),
+        ``"duckdb"`` or ``"interval"``.
+
+    Returns
+    -------
+    str
+        ``"duckdb"`` or ``"interval"``; both give the same tables.
+
+    Raises
+    ------
+    TableMissingError
+        When the paths were not computed yet.
+    ValueError
+        When there is no such engine.
+    """
+    paths = store.table(f"paths/{path_set}")
+    n_layers = sum(name.startswith("layer_") for name in paths.columns)
+    return choose_engine(engine, n_images=len(paths), n_layers=n_layers)
+
+
 def mine(
-    store: Store, path_set: str, *, min_images: int = 5, min_length: int = 2
+    store: Store,
+    path_set: str,
+    *,
+    min_images: int = 5,
+    min_length: int = 2,
+    engine: str = "auto",
 ) -> PatternTables:
     """Mine the closed contiguous patterns of a path set.
 
@@ -55,6 +91,8 @@ def mine(
         ``paper``, ``mean`` or ``balanced``.
     min_images, min_length : int
         Least number of members and of layers.
+    engine : str
+        As ``engine_of`` takes it.
 
     Returns
     -------
@@ -67,17 +105,22 @@ def mine(
     ------
     TableMissingError
         When the paths were not computed yet.
+    ValueError
+        When there is no such engine.
     """
     return pattern_tables(
-        population(store, path_set), min_images=min_images, min_length=min_length
+        population(store, path_set),
+        min_images=min_images,
+        min_length=min_length,
+        engine=engine_of(store, path_set, engine),
     )
 
 
 def pattern_tables(
-    images: Population, *, min_images: int = 5, min_length: int = 2
+    images: Population, *, min_images: int = 5, min_length: int = 2, engine: str = "auto"
 ) -> PatternTables:
     """Mine a population; see ``mine``."""
-    mined = collect(images, min_images=min_images, min_length=min_length)
+    mined = collect(images, min_images=min_images, min_length=min_length, engine=engine)
     described = _describe(images, mined)
     return {
         "patterns": iter([described]),
