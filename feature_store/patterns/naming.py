@@ -266,14 +266,16 @@ def statistics_of(
     """
     known = remember(store, "image statistics", _Known)
     ids = np.asarray(image_ids, dtype=np.int64)
-    with known.lock:
-        new = [image for image in dict.fromkeys(ids.tolist()) if image not in known.by_id]
-        for start in range(0, len(new), _AT_ONCE):
-            chunk = new[start : start + _AT_ONCE]
-            known.by_id.update(_measured(store, chunk, decode))
-            if progress is not None:
-                progress(min(start + _AT_ONCE, len(new)), len(new))
-        rows = [known.by_id[image] for image in ids.tolist()]
+    new = [image for image in dict.fromkeys(ids.tolist()) if image not in known.by_id]
+    for start in range(0, len(new), _AT_ONCE):
+        # Others that ask meanwhile wait for one chunk, not for all.
+        with known.lock:
+            chunk = [i for i in new[start : start + _AT_ONCE] if i not in known.by_id]
+            if chunk:
+                known.by_id.update(_measured(store, chunk, decode))
+        if progress is not None:
+            progress(min(start + _AT_ONCE, len(new)), len(new))
+    rows = [known.by_id[image] for image in ids.tolist()]
     return np.array(rows, dtype=np.float32).reshape(len(ids), len(MEASURES) + 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import lgamma
+from math import erfc, lgamma
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,3 +178,144 @@ def class_entropy(counts: ArrayLike) -> NDArray[np.float64]:
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     total = np.abs((share * logs).sum(axis=-1))
     return np.asarray(total / np.log(max(table.shape[-1], 2)))
+
+
+def tarone_family(least_p: ArrayLike, rate: float) -> NDArray[np.bool_]:
+    """Mark the discrete tests that could become significant at all; the others need not count.
+
+    A test whose smallest attainable tail is above the smallest limit it could meet fails whatever
+    the data say. That tail follows from the margins alone (how many images a pattern has, how many
+    errors there are), not from which images are the errors, so that leaving such tests out of the
+    family keeps the false-discovery rate.
+
+    Parameters
+    ----------
+    least_p : array_like of float, shape (n,)
+        Smallest tail that each test could give, in [0, 1].
+    rate : float
+        Declared rate, in (0, 1).
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        With the smallest K such that at most K tests can go below ``rate / K``: those tests.
+
+    References
+    ----------
+    R. E. Tarone, "A modified Bonferroni method for discrete data", 1990.
+    P. B. Gilbert, "A modified false discovery rate multiple-comparisons procedure for discrete
+    data", 2005: Benjamini-Hochberg over Tarone's family.
+    """
+    least = np.asarray(least_p, dtype=np.float64)
+    if not least.size:
+        return np.zeros(0, dtype=bool)
+    limits = rate / np.arange(1, least.size + 1)
+    # From K to K + 1 the limit falls, so that the number of tests below it never grows: K exists.
+    able = np.searchsorted(np.sort(least), limits, side="right")
+    first = int(np.argmax(able <= np.arange(1, least.size + 1)))
+    return np.asarray(least <= limits[first])
+
+
+def lift_interval(
+    hits: ArrayLike, drawn: ArrayLike, marked: ArrayLike, total: ArrayLike, *, z: float = Z_95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the interval of a lift: share marked among the drawn, over the share among all.
+
+    The drawn are part of all, so the score interval is taken for the ratio of the share of the
+    drawn to that of the rest, and turned into the lift, which grows with that ratio.
+
+    Parameters
+    ----------
+    hits, drawn, marked, total : array_like of int
+        Broadcast against each other; ``hits`` of ``drawn``, ``marked`` of ``total`` in all.
+    z : float
+        Half width in standard deviations; the default gives 95 %.
+
+    Returns
+    -------
+    low, high : ndarray of float64, >= 0
+        They hold the lift between them. 0 to infinity where nothing or everything is drawn, or
+        nothing is marked: nothing is known.
+
+    References
+    ----------
+    P. A. R. Koopman, "Confidence intervals for the ratio of two binomial proportions", 1984;
+    O. Miettinen and M. Nurminen, "Comparative analysis of two rates", 1985.
+    """
+    k, n, m, size = np.broadcast_arrays(
+        *(np.asarray(a, dtype=np.float64) for a in (hits, drawn, marked, total))
+    )
+    other, rest = m - k, size - n
+    is_known = (n > 0) & (rest > 0) & (m > 0)
+    n, rest = np.where(is_known, n, 1.0), np.where(is_known, rest, 1.0)
+    bounds = []
+    for limit in (z, -z):
+        # The score falls while the ratio grows; logarithms of it between -30 and 30.
+        below, above = np.full(k.shape, -30.0), np.full(k.shape, 30.0)
+        for _ in range(60):
+            middle = (below + above) / 2
+            is_over = _ratio_score(np.exp(middle), k, n, other, rest) > limit
+            below, above = np.where(is_over, middle, below), np.where(is_over, above, middle)
+        ratio = np.exp((below + above) / 2)
+        bounds.append(ratio * (n + rest) / (n * ratio + rest))
+    return np.where(is_known, bounds[0], 0.0), np.where(is_known, bounds[1], np.inf)
+
+
+def _ratio_score(
+    ratio: NDArray[np.float64],
+    k: NDArray[np.float64],
+    n: NDArray[np.float64],
+    other: NDArray[np.float64],
+    rest: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Standardised distance of k / n from ``ratio`` times other / rest, were that ratio true."""
+    a, c = (n + rest) * ratio, k + other
+    b = n * ratio + k + rest + other * ratio
+    # The likeliest share of the rest under that ratio; written to lose no digits where a is small.
+    share = 2 * c / (b + np.sqrt(np.maximum(b * b - 4 * a * c, 0.0)))
+    ours = np.minimum(ratio * share, 1.0)
+    variance = ours * (1 - ours) / n + ratio**2 * share * (1 - share) / rest
+    return np.asarray((k / n - ratio * other / rest) / np.sqrt(np.maximum(variance, 1e-300)))
+
+
+def cliffs_delta(
+    members: ArrayLike, rest: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compare two groups by how often a value of one is above a value of the other.
+
+    Parameters
+    ----------
+    members, rest : array_like of float, shape (n, n_columns) and (m, n_columns)
+        Finite values; each column is compared by itself. A column of 0 and 1 is a share.
+
+    Returns
+    -------
+    delta : ndarray of shape (n_columns,), in [-1, 1]
+        Chance that a member is above one of the rest, less the chance that it is below; for
+        columns of 0 and 1 the difference of the shares. 0 where a group is empty.
+    p : ndarray of shape (n_columns,), in [0, 1]
+        Two-sided Mann-Whitney test by the normal approximation with ties.
+
+    References
+    ----------
+    N. Cliff, "Dominance statistics: ordinal analyses to answer ordinal questions", 1993.
+    """
+    ours, theirs = np.asarray(members, dtype=np.float64), np.asarray(rest, dtype=np.float64)
+    n, m = len(ours), len(theirs)
+    delta, p = np.zeros(ours.shape[1]), np.ones(ours.shape[1])
+    if not n or not m:
+        return delta, p
+    for column in range(ours.shape[1]):
+        ordered = np.sort(theirs[:, column])
+        below = np.searchsorted(ordered, ours[:, column], side="left")
+        above = m - np.searchsorted(ordered, ours[:, column], side="right")
+        delta[column] = float(np.sum(below - above)) / (n * m)
+        _, ties = np.unique(
+            np.concatenate([ours[:, column], ordered]), return_counts=True, equal_nan=False
+        )
+        size = n + m
+        tied = float(np.sum(ties.astype(np.float64) ** 3 - ties)) / max(size * (size - 1), 1)
+        deviation = np.sqrt(max((size + 1 - tied) / (3 * n * m), 0.0))
+        if deviation > 0:
+            p[column] = erfc(abs(delta[column]) / deviation / np.sqrt(2.0))
+    return delta, p
