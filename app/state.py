@@ -151,6 +151,10 @@ class SessionState(param.Parameterized):
         class_=tuple, default=(), doc="Chosen filters as (layer_index, filter_index)."
     )
     pattern = param.Integer(default=None, allow_None=True, doc="Open pattern, or None.")
+    errors = param.ClassSelector(
+        class_=tuple, default=None, allow_None=True,
+        doc="Kind of error that C explains, (true, predicted) class; None is the commonest.",
+    )  # fmt: skip
     colour_by = param.String(default="true", regex=_one_of(COLOURINGS))
     projection = param.String(default="", doc="Projection that the map shows.")
     simulation_perturbation = param.String(default="", doc="Perturbation that D shows.")

@@ -52,7 +52,9 @@ function cardNode(card, isOpen, send) {
     h("div", { class: "tg" }, card.images.map((i) => thumb(i, send))),
     h("div", { class: "pie" }, mix(card)),
     h("div", { class: "ev" }, figures),
+    card.why ? h("div", { class: "why" }, card.why) : null,
     isOpen ? h("div", { class: "more", hidden: true, onclick: (event) => event.stopPropagation() }) : null,
+    isOpen ? h("div", { class: "ablate-here" }) : null,
     isOpen ? h("div", { class: "acts" }, h("button", { class: "btn", type: "button", "data-action": "select", onclick: (event) => { event.stopPropagation(); send({ kind: "select", id: card.id }) } }, card.select), h("span", { class: "mut" }, spell(card.truth))) : null)
   const open = () => send({ kind: "open", id: isOpen ? -1 : card.id })
   node.addEventListener("click", open)
@@ -70,7 +72,9 @@ export function render({ model, el }) {
   const title = h("h3")
   const detail = h("span", { class: "mut count" })
   const order = h("select", { "aria-label": "Which patterns", onchange: () => send({ kind: "order", value: order.value }) })
-  const bar = h("div", { class: "bar" }, title, detail, order)
+  const cell = h("select", { "aria-label": "Which errors, true → predicted", onchange: () => send({ kind: "cell", value: cell.value }) })
+  const bar = h("div", { class: "bar" }, title, detail, cell, order)
+  const notes = h("ul", { class: "notes", "aria-label": "What finds these errors without a pattern" })
   const strip = h("div", { class: "strip" })
   const list = h("div", { class: "cards" })
   const end = h("div", { class: "end", "aria-hidden": "true" })
@@ -79,26 +83,33 @@ export function render({ model, el }) {
   const cure = h("button", { class: "btn", type: "button", onclick: () => send({ kind: "cure" }) })
   const notice = h("div", { class: "notice", role: "status" }, h("div", {}, head, words, command, cure))
   const progress = h("div", { class: "prog", "aria-hidden": "true" }, h("i"))
-  el.append(h("div", { class: "all" }, progress, strip, bar, notice, scroll))
+  el.append(h("div", { class: "all" }, progress, strip, bar, notes, notice, scroll))
 
   let drawn = []
   const pictures = () => {
     const s = model.card_strip
     strip.hidden = !s.label
     if (!s.label) { strip.replaceChildren(); return }
-    strip.replaceChildren(...filterCard(s, send))
+    strip.replaceChildren(...filterCard(s, send), h("div", { class: "ablate-here" }))
+    ablation()
+  }
+  function options(select, offered, value) {
+    const key = JSON.stringify(offered || [])
+    if (select.dataset.key !== key) {
+      select.dataset.key = key
+      select.replaceChildren(...(offered || []).map((o) => h("option", { value: o.value }, o.label)))
+    }
+    select.value = value || ""
+    select.hidden = !(offered || []).length
   }
   function top() {
     const v = model.card_head
     title.textContent = v.title || ""
     detail.textContent = detail.title = v.detail || ""
-    const key = JSON.stringify(v.orders || [])
-    if (order.dataset.key !== key) {
-      order.dataset.key = key
-      order.replaceChildren(...(v.orders || []).map((o) => h("option", { value: o.value }, o.label)))
-    }
-    order.value = v.order || ""
-    order.hidden = !(v.orders || []).length
+    options(order, v.orders, v.order)
+    options(cell, v.cells, v.cell)
+    notes.hidden = !(v.notes || []).length
+    notes.replaceChildren(...(v.notes || []).map((words) => h("li", { title: words }, words)))
     notice.hidden = !v.headline
     scroll.hidden = Boolean(v.headline)
     head.textContent = v.headline || ""
@@ -138,17 +149,25 @@ export function render({ model, el }) {
   // The open card shows a page of its members, their mean and what they look like.
   function more() {
     const v = model.card_more, node = list.querySelector(".pc.on")
+    ablation()
     if (!node || node.dataset.id !== String(v.id)) return
     node.querySelector(".tg").replaceChildren(...v.images.map((i) => thumb(i, send)))
     const place = node.querySelector(".more")
     place.hidden = false
     place.replaceChildren(...moreNodes(v, send))
   }
+  // Drawn anew where it stands, so that a choice under way elsewhere in the card is kept.
+  function ablation() {
+    const open = list.querySelector(".pc.on .ablate-here"), filters = strip.querySelector(".ablate-here")
+    if (open) open.replaceChildren(ablationNode("pattern", model.card_ablation, send))
+    if (filters) filters.replaceChildren(ablationNode("filters", model.card_ablation, send))
+  }
   const watch = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) send({ kind: "more", have: model.card_items.length }) }, { root: scroll, rootMargin: "300px" })
   model.on("remove", () => watch.disconnect())
   onceAFrame(model, ["card_items", "card_total"], cards)
   onceAFrame(model, ["card_open"], opened)
   model.on("card_more", more)
+  model.on("card_ablation", ablation)
   model.on("card_head", top)
   model.on("card_strip", pictures)
   top()

@@ -31,6 +31,8 @@ class PatternCards(JSComponent):
     card_more : dict
         id of the open pattern, a page of its members, their mean image and what they look like,
         see ``app.views.pattern_detail``; empty until it is known.
+    card_ablation : dict
+        What replacing filters did, and to which target, see ``app.views.ablation``; empty before.
     card_strip : dict
         Card of the chosen filter, see ``app.views.filter_card``; empty without one.
     """
@@ -40,9 +42,12 @@ class PatternCards(JSComponent):
     card_open = param.Integer(default=-1)
     card_head = param.Dict(default={})
     card_more = param.Dict(default={})
+    card_ablation = param.Dict(default={})
     card_strip = param.Dict(default={})
 
-    _esm = script("dom.js", "filter_card.js", "pattern_detail.js", "pattern_cards.js")
+    _esm = script(
+        "dom.js", "ablation.js", "filter_card.js", "pattern_detail.js", "pattern_cards.js"
+    )
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "pattern_cards.css")]
 
     def __init__(

@@ -13,8 +13,10 @@ from collections import OrderedDict, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.inference.answers import Evidence, Image, TestResult
-from app.uploads import MAX_PIXELS, Upload
+from app.inference.ablation import AblationQuestion, AblationSteps, Turns
+from app.inference.answers import AblationResult, Evidence, Image, TestResult
+from app.inference.given import change_from, decode_image, fit_image
+from app.uploads import Upload
 from app.worker import (
     QUEUE_LIMIT,
     BusyError,
@@ -38,11 +40,8 @@ from vatun.specs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from concurrent.futures import Future
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from app.inference.live import LiveNetwork
     from feature_store import Store
@@ -54,6 +53,7 @@ __all__ = [
     "PERTURBATION_SPECS",
     "REGION_FILLS",
     "ROTATION_FILLS",
+    "AblationResult",
     "Box",
     "BusyError",
     "Change",
@@ -80,6 +80,9 @@ DEADLINE_S = 10.0
 
 SLOW_DEADLINE_S = 60.0
 """The same for evidence, trust, curves and flips, which run the network many times."""
+
+ABLATION_DEADLINE_S = 300.0
+"""The same for an ablation, which others' questions may interrupt after every pass."""
 
 LOAD_DEADLINE_S = 180.0
 """Seconds that importing torch and reading the weights may take."""
@@ -121,6 +124,7 @@ class InferenceService:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._worker = LatestWinsWorker(f"vatun-{store.name}", limit=QUEUE_LIMIT)
+        self._turns = Turns(self._worker)
         self._lock = threading.Lock()
         self._loading: Future[LiveNetwork] | None = None
         self._cache: defaultdict[str, OrderedDict[Hashable, Any]] = defaultdict(OrderedDict)
@@ -281,6 +285,58 @@ class InferenceService:
             SLOW_DEADLINE_S,
         )  # fmt: skip
 
+    async def ablate(
+        self,
+        images: Iterable[int],
+        filters: Iterable[tuple[int, int]],
+        *,
+        replacement: str = "mean",
+        random_sets: int = 20,
+        progress: Callable[[int, int], None] | None = None,
+        session: Hashable = "",
+    ) -> AblationResult:
+        """Replace filters on images of the store, and compare with random sets of filters.
+
+        Other questions are answered in between, and do not end it: only a newer ablation of the
+        session does, ``drop_ablation`` or ``drop``.
+
+        Parameters
+        ----------
+        images : iterable of int
+            Members of a pattern, or a selection; of many, a sample is taken.
+        filters : iterable of (layer_index, filter_index)
+            What to replace.
+        replacement : str
+            ``mean`` of the reference images or ``zero``.
+        random_sets : int
+            Sets to compare with, 20 to 200.
+        progress : callable, optional
+            Called on the asking loop with passes done and passes in all.
+        session : hashable
+            Who asks.
+
+        Returns
+        -------
+        AblationResult
+        """
+        question = AblationQuestion.of(images, filters, replacement, random_sets)
+        await self.ready()
+        asker, key = ("ablate", session), ("ablate", question)
+        known: AblationResult | None = self._known(key)
+        if known is not None:
+            self._turns.drop(asker)
+            return known
+        steps = AblationSteps(question)
+        answer = await self._turns.run(
+            asker, partial(self._spoken, "ablate", steps),
+            deadline_s=ABLATION_DEADLINE_S, progress=progress,
+        )  # fmt: skip
+        return self._keep(key, answer)
+
+    def drop_ablation(self, session: Hashable) -> None:
+        """End the ablation of ``session``."""
+        self._turns.drop(("ablate", session))
+
     def ahead(self, session: Hashable) -> int:
         """Return how many requests are before the scores that ``session`` waits for."""
         return self._worker.ahead(("test", session))
@@ -289,6 +345,7 @@ class InferenceService:
         """Withdraw the requests of ``session``."""
         self._worker.drop(("test", session))
         self.interrupt(session)
+        self.drop_ablation(session)
 
     def interrupt(self, session: Hashable) -> None:
         """Withdraw all that ``session`` asked after its scores: something newer comes first."""
@@ -356,16 +413,21 @@ class InferenceService:
         known: Answer | None = self._known(key)
         if known is not None:
             return known
+        return self._keep(key, self._spoken(key[0], work))
+
+    def _spoken(self, kind: str, work: Callable[[LiveNetwork], Answer]) -> Answer:
         try:
-            answer = work(self.start().result())
+            return work(self.start().result())
         except (WorkerError, VatunError, StoreError):
             raise
         except Exception as error:
             # The network and plugins are anybody's code: whatever they raise ends in a sentence.
-            _log.exception("%s failed", key[0])
+            _log.exception("%s failed", kind)
             said = (str(error).splitlines() or [""])[0][:200]
             msg = f"The network or a plugin failed: {type(error).__name__}: {said}"
             raise AnswerError(msg) from error
+
+    def _keep(self, key: tuple[Any, ...], answer: Answer) -> Answer:
         with self._lock:
             kept = self._cache[key[0]]
             kept[key] = answer
@@ -394,69 +456,3 @@ class InferenceService:
 def _fills(change: Change) -> tuple[str, str]:
     """Part of a key: changes are equal whose fills have no gap to fill, but answers hold them."""
     return change.region_fill, change.rotation_fill
-
-
-def decode_image(encoded: bytes) -> NDArray[np.uint8]:
-    """Decode an uploaded picture under guard; see ``vatun.preprocess.decode_image``.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), uint8
-        RGB at its own size.
-    """
-    from vatun.preprocess import decode_image as decode
-
-    return decode(encoded, max_pixels=MAX_PIXELS)
-
-
-def fit_image(pixels: NDArray[np.uint8], input_spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring a picture to the size of the network's input, as the images of the store were.
-
-    Returns
-    -------
-    ndarray of shape (input height, input width, 3), uint8
-    """
-    from vatun.preprocess import resize_image
-
-    return resize_image(pixels, input_spec)
-
-
-def change_from(
-    magnitudes: Mapping[str, Any],
-    boxes: Any,
-    *,
-    region_fill: str = "mean",
-    rotation_fill: str = "black",
-) -> Change:
-    """Build a change from what the browser sent; nothing in it is trusted.
-
-    Parameters
-    ----------
-    magnitudes : mapping of str to number
-        Magnitude by perturbation.
-    boxes : sequence of four numbers each
-        Left, top, right and bottom of each removed region, as shares of width and height.
-    region_fill : str
-        What removed regions are filled with: one of ``REGION_FILLS``.
-    rotation_fill : str
-        What the corners that a rotation turns in are filled with: one of ``ROTATION_FILLS``.
-
-    Returns
-    -------
-    Change
-        Checked.
-
-    Raises
-    ------
-    VatunError
-        When a name, a magnitude, a region or a fill is not allowed.
-    TypeError, ValueError
-        When the data has another shape altogether.
-    """
-    regions = tuple(Box(*(float(value) for value in corners)) for corners in boxes)
-    return Change(
-        magnitudes=dict(magnitudes),
-        boxes=regions,
-        region_fill=region_fill,
-        rotation_fill=rotation_fill,
-    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vatun.judgement import Judgement
     from vatun.specs import Change
 
 Image: TypeAlias = int | Upload
@@ -126,6 +127,55 @@ class Evidence:
     class_index: int | None
     classes: tuple[int, int]
     maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AblationResult:
+    """What replacing filters does to the predictions of some images, beside random filters.
+
+    Parameters
+    ----------
+    images : tuple of int
+        Ids of the n images that were asked about.
+    asked : int
+        Images that the question named; more than n where some cannot be read or a sample was
+        taken.
+    filters : tuple of (layer_index, filter_index)
+        What was replaced.
+    replacement : str
+        ``mean`` or ``zero``.
+    predicted : ndarray of shape (2, n), int16
+        Predicted class before and after.
+    scores : ndarray of shape (2, n), float32
+        Softmax score of the class first predicted, before and after.
+    random_flips : tuple of float
+        Share of the images whose prediction changes, for each random set of filters.
+    shared : float
+        Mean share of the tested filters in a random set; above 0 where the layers are narrow.
+    judgement : Judgement
+        ``verdict`` (``cause``, ``marker`` or ``cannot tell``) with its ``reason``, ``effect``,
+        ``random_effects``, ``difference``, its interval ``low`` to ``high``, and ``as_harmful``.
+    """
+
+    images: tuple[int, ...]
+    asked: int
+    filters: tuple[tuple[int, int], ...]
+    replacement: str
+    predicted: NDArray[np.int16]
+    scores: NDArray[np.float32]
+    random_flips: tuple[float, ...]
+    shared: float
+    judgement: Judgement
+
+    @property
+    def flips(self) -> int:
+        """Images whose prediction changes."""
+        return int((self.predicted[0] != self.predicted[1]).sum())
+
+    @property
+    def flip_share(self) -> float:
+        """The same as a share of the images asked about, in [0, 1]."""
+        return self.flips / len(self.images)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from app.atlas import Atlas
 from app.inference.answers import Evidence, TestResult, softmax
 from app.uploads import Upload
 from feature_store import queries
+from feature_store.patterns.telling import reference_means
 from vatun.errors import LayerError, NetworkError
 from vatun.specs import ATTACKS, PERTURBATION_SPECS, Change
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from app.inference.ablation import AblationQuestion
     from app.inference.answers import Image
     from feature_store import Store
+    from vatun.ablate import Ablator
     from vatun.capture import Capture
     from vatun.network import Network
     from vatun.response import Flip, ResponseCurve
@@ -101,6 +104,7 @@ class LiveNetwork:
             self._load(store, model, input_spec)
             self._atlas = atlas.result()
         self._slow = cast("Network", _Interruptible(self._network, check))
+        self._check = check
         size = input_spec.height * input_spec.width
         self._batch = max(4, min(64, BATCH_PIXELS // size))
         self._originals: OrderedDict[Any, _Seen] = OrderedDict()
@@ -232,6 +236,34 @@ class LiveNetwork:
             magnitudes=self._grids.get(name), seed=seen.seed, fill=self._fill, label=seen.label,
             rotation_fill=rotation_fill, batch_size=self._batch,
         )  # fmt: skip
+
+    def ablation(self, question: AblationQuestion) -> tuple[tuple[int, ...], Ablator]:
+        """Make ready an ablation: the images that it asks about, and its passes."""
+        import torch
+
+        from vatun.ablate import Ablator
+        from vatun.preprocess import load_image, to_input
+
+        rows = self._store.arrow(
+            "SELECT image_id FROM images WHERE status = 'ok' AND encoded IS NOT NULL "
+            "AND image_id IN (SELECT unnest(?::BIGINT[]))",
+            list(question.images),
+        )
+        images = question.sample(rows["image_id"].to_pylist())
+        if not images:
+            msg = "none of these images can be read from the store"
+            raise NetworkError(msg)
+        size = self._network.input
+        pixels = [load_image(queries.image_bytes(self._store, image), size) for image in images]
+        means = None
+        if question.replacement == "mean":
+            means = reference_means(self._store, {layer for layer, _ in question.filters})
+        work = Ablator(
+            self._network, torch.cat([to_input(each)[None] for each in pixels]),
+            question.filters, replacement=question.replacement, means=means,
+            random_sets=question.random_sets, batch_size=self._batch, check=self._check,
+        )  # fmt: skip
+        return images, work
 
     def directions(self, name: str) -> tuple[int, ...]:
         """Return the directions in which a perturbation can leave its identity."""

@@ -15,7 +15,8 @@ from app.components.unit_view import UnitView
 from app.inference import VatunError
 from app.layer_names import short_names
 from app.shell import view_frame
-from app.views import filter_card, filter_figures, pattern_figures, pattern_list
+from app.views import error_list, filter_card, filter_figures, pattern_figures, pattern_list
+from app.views.ablation import Ablation
 from app.views.pattern_detail import PatternDetail
 from app.worker import WorkerError
 from feature_store import StoreError, queries
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
     from app.runtime import Runtime
     from app.state import SessionState
-    from app.views.pattern_list import Question
-    from feature_store.patterns.cards import PatternCard, Recommendation
+    from app.views.pattern_list import Answer, Question
+    from feature_store.patterns.cards import PatternCard
+    from feature_store.patterns.enriched import ErrorEnrichment
 
 INFO = (
     "One mark per filter, none left out; shade is the activation's percentile among all images. "
@@ -101,6 +103,7 @@ class NetworkView(pn.viewable.Viewer):
             self._receive, sizing_mode="stretch_both", margin=0, css_classes=["vt-cards"]
         )
         self._detail = PatternDetail(runtime, state, self._cards)
+        self._ablation = Ablation(runtime, state, self._cards)
         self._watch()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -176,6 +179,7 @@ class NetworkView(pn.viewable.Viewer):
     def _follow_filters(self, *_: Any) -> None:
         self._units.unit_chosen = [list(item) for item in self._state.filters]
         self._order = "filters" if self._state.filters else ""
+        self._ablation.forget("filters")
         self._draw_strip()
         self._list_again()
 
@@ -200,6 +204,7 @@ class NetworkView(pn.viewable.Viewer):
         self._units.unit_pattern = [list(item) for item in items]
         self._cards.card_open = -1 if pattern is None else pattern
         self._detail.follow()
+        self._ablation.forget("pattern")
 
     def _choose_set(self, *_: Any) -> None:
         if self._has_set(self._sets.choice_value):
@@ -362,17 +367,23 @@ class NetworkView(pn.viewable.Viewer):
         ticket = self._ticket if ticket is None else ticket
         if ticket != self._ticket:
             return
-        question = pattern_list.Question.of(self._state, self.order, self._limit)
-        draw: Callable[[], None]
+        errors = self._chosen_errors() if self.order == "errors" else None
+        question = pattern_list.Question.of(self._state, self.order, self._limit, errors=errors)
         self._question = question
         try:
-            found, items = await asyncio.to_thread(
+            found = await asyncio.to_thread(
                 question.answer, self._runtime, self._names, self._modules
             )
         except StoreError as error:
-            draw = partial(self._fail, pattern_figures.failure(error, self._runtime.store))
-        else:
-            draw = partial(self._draw, found, items, question)
+            head = pattern_figures.failure(error, self._runtime.store)
+            self._turn(ticket, partial(self._fail, head))
+            return
+        self._turn(ticket, partial(self._draw, found, question))
+        if found.behind is not None:
+            await self._compare(ticket, found.behind)
+
+    def _turn(self, ticket: int, draw: Callable[[], None]) -> None:
+        """Draw on the document's thread, unless another question was asked since."""
 
         def turn() -> None:
             if ticket == self._ticket:
@@ -380,26 +391,28 @@ class NetworkView(pn.viewable.Viewer):
 
         pn.state.execute(turn, schedule=True)
 
-    def _draw(
-        self, found: Recommendation, items: list[dict[str, Any]], question: Question
-    ) -> None:
-        n_selected = 0 if self._state.selection.is_all else len(self._state.selection)
-        is_whole = len(found) < self._limit
-        self._cards.param.update(
-            card_items=items,
-            card_total=len(items) if is_whole else found.n_found,
-            card_head={
-                **pattern_figures.header(
-                    found,
-                    question.order,
-                    n_selected,
-                    question.focus,
-                    is_copy=question.is_copy,
-                ),
-                "orders": self._offered(),
-                "order": question.order,
-            },
-        )
+    async def _compare(self, ticket: int, found: ErrorEnrichment) -> None:
+        """Say what finds the same errors without a pattern; it takes longer than the patterns."""
+        try:
+            notes = await asyncio.to_thread(error_list.compare, self._runtime.store, found)
+        except StoreError as error:
+            words = pattern_figures.failure(error, self._runtime.store)["words"]
+            notes = [f"No comparison: {words}"]
+
+        def draw() -> None:
+            self._cards.card_head = {**self._cards.card_head, "notes": notes}
+
+        self._turn(ticket, draw)
+
+    def _draw(self, found: Answer, question: Question) -> None:
+        head = {**found.head, "orders": self._offered(), "order": question.order}
+        if question.order == "errors":
+            head["cells"] = error_list.offered(self._runtime, question.split)
+            head["cell"] = "-".join(map(str, question.errors or ()))
+        self._cards.param.update(card_items=found.items, card_total=found.total, card_head=head)
+
+    def _chosen_errors(self) -> tuple[int, int] | None:
+        return error_list.chosen_cell(self._runtime, self._state)
 
     def _fail(self, head: dict[str, str]) -> None:
         self._cards.param.update(card_items=[], card_total=0, card_head=head)
@@ -420,16 +433,30 @@ class NetworkView(pn.viewable.Viewer):
         elif kind == "order" and message.get("value") in list(pattern_list.orders(state)):
             self._order = str(message["value"])
             self._list_again()
+        elif kind == "cell":
+            self._choose_errors(message.get("value"))
         elif kind == "more" and len(self._cards.card_items) < self._cards.card_total:
             if message.get("have") == len(self._cards.card_items):
                 self._limit += PAGE
                 self._ask()
         elif kind == "page":
             self._detail.turn(message.get("step"))
+        elif kind == "ablate":
+            self._ablation.ask(message)
+        elif kind == "stop_ablation":
+            self._ablation.stop()
         elif kind == "unfilter":
             state.filters = ()
         elif kind == "cure":
             self._cure()
+
+    def _choose_errors(self, value: object) -> None:
+        """Explain another kind of error, if the page offered it."""
+        known = {item["value"] for item in self._cards.card_head.get("cells", ())}
+        if isinstance(value, str) and value in known:
+            true, _, predicted = value.partition("-")
+            self._state.errors = (int(true), int(predicted))
+            self._list_again()
 
     def _listed(self, pattern: object) -> int | None:
         known = {item["id"] for item in self._cards.card_items}
@@ -458,6 +485,8 @@ class NetworkView(pn.viewable.Viewer):
     def _cure(self) -> None:
         if self.order == "filters":
             self._state.filters = ()
+        elif self.order == "errors":
+            self._state.path_set = error_list.BEST_PATH_SET
         else:
             self._order = "distinctive"
             self._list_again()

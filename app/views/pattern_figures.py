@@ -33,6 +33,7 @@ ORDERS = {
     "path": "On its path",
     "image": "For this image",
     "filters": "With the filter",
+    "errors": "Behind an error",
     "distinctive": "Distinctive",
     "general": "General",
 }

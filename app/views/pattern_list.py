@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.views import pattern_figures
+from app.views import error_list, pattern_figures
 from feature_store import queries
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.state import Selection, SessionState
     from feature_store import Store
     from feature_store.patterns.cards import PatternCard, Recommendation
+    from feature_store.patterns.enriched import ErrorEnrichment
 
 PATH_SETS = {
     "balanced": "balanced",
@@ -80,6 +81,28 @@ def preferred(state: SessionState) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What the list shows.
+
+    Parameters
+    ----------
+    head : dict
+        ``card_head`` of ``PatternCards``, without the orders.
+    items : list of dict
+        ``card_items``.
+    total : int
+        Cards there are, shown or not.
+    behind : ErrorEnrichment or None
+        For errors: what other ways to the same errors are compared with.
+    """
+
+    head: dict[str, Any]
+    items: list[dict[str, Any]]
+    total: int
+    behind: ErrorEnrichment | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
     """What is asked, as values that the session cannot change while the answer is looked for.
 
@@ -107,6 +130,8 @@ class Question:
         Images of the split that is shown.
     split : str
         Its name, empty for all.
+    errors : tuple of (int, int) or None
+        True and predicted class of the errors that are to be explained.
     """
 
     order: str
@@ -120,11 +145,15 @@ class Question:
     opened: int | None
     universe: NDArray[np.int32]
     split: str
+    errors: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, state: SessionState, order: str, limit: int) -> Question:
+    def of(
+        cls, state: SessionState, order: str, limit: int, *, errors: tuple[int, int] | None = None
+    ) -> Question:
         """Take down what the session looks at now."""
         return cls(
+            errors=errors,
             order=order,
             limit=limit,
             path_set=state.path_set,
@@ -172,9 +201,7 @@ class Question:
             )
         return queries.top_patterns(store, name, order=self.order, limit=limit, selection=ids)
 
-    def answer(
-        self, runtime: Runtime, names: Sequence[str], modules: Sequence[str]
-    ) -> tuple[Recommendation, list[dict[str, Any]]]:
+    def answer(self, runtime: Runtime, names: Sequence[str], modules: Sequence[str]) -> Answer:
         """Look for the patterns and write their cards; for a thread beside the event loop.
 
         Parameters
@@ -186,16 +213,16 @@ class Question:
 
         Returns
         -------
-        Recommendation
-            What was found.
-        list of dict
-            ``card_items``, the open pattern among them.
+        Answer
+            With the open pattern among its cards.
 
         Raises
         ------
         StoreError
             When the patterns are missing or damaged.
         """
+        if self.order == "errors":
+            return self._behind_errors(runtime, names, modules)
         store = runtime.store
         found = self.find(store)
         items = [
@@ -214,7 +241,34 @@ class Question:
             )
             for pattern in self._with_open(store, list(found))
         ]
-        return found, items
+        head = pattern_figures.header(
+            found,
+            self.order,
+            0 if self.selection.is_all else len(self.selection),
+            self.focus,
+            is_copy=self.is_copy,
+        )
+        is_whole = len(found) < self.limit
+        return Answer(head=head, items=items, total=len(items) if is_whole else found.n_found)
+
+    def _behind_errors(
+        self, runtime: Runtime, names: Sequence[str], modules: Sequence[str]
+    ) -> Answer:
+        if self.errors is None:
+            return Answer(head=error_list.nothing(self.split), items=[], total=0)
+        found = error_list.find(runtime.store, self.path_set, self.errors, self.split)
+        items = error_list.items(
+            found,
+            runtime,
+            self.path_set,
+            names=names,
+            modules=modules,
+            selection=self.selection,
+            focus=self.focus,
+            universe=self.universe,
+        )
+        head = error_list.header(found, self.path_set)
+        return Answer(head=head, items=items, total=len(items), behind=found)
 
     def _with_open(self, store: Store, shown: list[PatternCard]) -> list[PatternCard]:
         """Return the cards with the open one: it does not vanish when the question changes."""

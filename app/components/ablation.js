@@ -1,0 +1,41 @@
+// Replacing filters: what to replace, by what, on which images; then the verdict and its figures.
+const CHOICES = {
+  filters: { own: "its own filters", telling: "the 16 that tell it best" },
+  replacement: { mean: "their mean", zero: "zero" },
+  images: { members: "its members", selection: "the selection" },
+}
+
+function ablationNode(target, v, send) {
+  const mine = v.target === target ? v : {}
+  const pick = (name, label) => {
+    const select = h("select", { "aria-label": label, onchange: (event) => event.stopPropagation() },
+      ...Object.entries(CHOICES[name]).map(([value, words]) => h("option", { value }, words)))
+    select.value = mine[name] || Object.keys(CHOICES[name])[0]
+    return select
+  }
+  const filters = pick("filters", "Which filters are replaced")
+  const replacement = pick("replacement", "What takes their place")
+  const images = pick("images", "On which images")
+  if (target === "filters") images.value = "selection"
+  const ask = () => send({ kind: "ablate", target, filters: filters.value, replacement: replacement.value, images: images.value })
+  const row = h("div", { class: "ask" },
+    h("span", { class: "mut" }, target === "filters" ? "Replace by" : "Replace"),
+    target === "filters" ? null : filters,
+    target === "filters" ? null : h("span", { class: "mut" }, "by"),
+    replacement,
+    h("span", { class: "mut" }, "on"),
+    target === "filters" ? h("span", {}, "the selection") : images,
+    mine.is_running
+      ? h("button", { class: "btn", type: "button", onclick: () => send({ kind: "stop_ablation" }) }, "Stop")
+      : h("button", { class: "btn", type: "button", "data-action": "ablate", onclick: ask }, "Replace"))
+  const nodes = [row]
+  if (mine.is_running) {
+    nodes.push(h("div", { class: "bar-of", role: "progressbar", "aria-label": "Replacing filters", "aria-valuenow": Math.round(100 * mine.share), "aria-valuemin": 0, "aria-valuemax": 100 }, h("i", { style: `width:${(100 * mine.share).toFixed(1)}%` })))
+  } else if (mine.problem) {
+    nodes.push(h("p", { class: "problem", role: "status" }, mine.problem))
+  } else if (mine.verdict) {
+    nodes.push(h("div", { class: `verdict ${mine.verdict.split(" ")[0]}`, role: "status", title: mine.help },
+      h("div", {}, h("b", {}, mine.verdict), h("span", { class: "mut" }, ` · ${mine.subject}`)), ...mine.lines.map((words) => h("span", {}, words))))
+  }
+  return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onkeydown: (event) => event.stopPropagation() }, nodes)
+}

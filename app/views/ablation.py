@@ -1,0 +1,190 @@
+"""Replace the filters of a pattern, or those picked by hand, and say what that does to scores."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+
+from app import safe
+from app.inference import SupersededError, VatunError, WorkerError
+from app.stores import words_of
+from feature_store import StoreError, queries
+from feature_store.patterns.telling import telling_filters_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from app.components.pattern_cards import PatternCards
+    from app.inference import AblationResult
+    from app.runtime import Runtime
+    from app.state import SessionState
+
+MINUS = "\u2212"
+
+TELLING = 16
+"""Filters that tell the images from the rest best, where those are replaced."""
+
+TARGETS = ("pattern", "filters")
+REPLACEMENTS = ("mean", "zero")
+IMAGES = ("members", "selection")
+SETS = ("own", "telling")
+
+
+class Ablation:
+    """Fills ``card_ablation`` of the cards: what is asked, how far it is, and the verdict.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        The network and the store.
+    state : SessionState
+        Open pattern, chosen filters, selection and split.
+    cards : PatternCards
+        Where it is shown.
+    """
+
+    def __init__(self, runtime: Runtime, state: SessionState, cards: PatternCards) -> None:
+        self._runtime = runtime
+        self._state = state
+        self._cards = cards
+        self._ticket = 0
+
+    def forget(self, target: str) -> None:
+        """Take back what was said of a pattern or of filters: they are others now."""
+        if self._cards.card_ablation.get("target") == target:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the work under way and clear the answer."""
+        self._ticket += 1
+        self._runtime.inference.drop_ablation(id(self))
+        self._cards.card_ablation = {}
+
+    def ask(self, message: Mapping[str, Any]) -> None:
+        """Start an ablation that the browser asked for; nothing in the message is trusted."""
+        target, replacement = message.get("target"), message.get("replacement")
+        images, chosen = message.get("images"), message.get("filters")
+        known = ((target, TARGETS), (replacement, REPLACEMENTS), (images, IMAGES), (chosen, SETS))
+        if not all(value in names for value, names in known):
+            return
+        if (self._state.pattern if target == "pattern" else self._state.filters or None) is None:
+            return
+        self._ticket += 1
+        asked = {
+            "target": target, "replacement": replacement, "images": images, "filters": chosen,
+        }  # fmt: skip
+        self._cards.card_ablation = {**asked, "is_running": True, "share": 0.0}
+        pn.state.execute(partial(self.answer, self._ticket, asked))
+
+    async def answer(self, ticket: int, asked: dict[str, Any]) -> None:
+        """Run an ablation and say what it found.
+
+        Parameters
+        ----------
+        ticket : int
+            Which question this is; only the newest is drawn.
+        asked : dict
+            target, replacement, images and filters.
+        """
+
+        def progress(done: int, passes: int) -> None:
+            self._draw(ticket, {**asked, "is_running": True, "share": done / max(passes, 1)})
+
+        try:
+            ids, filters = await asyncio.to_thread(self._subject, asked)
+            result = await self._runtime.inference.ablate(
+                ids.tolist(),
+                filters,
+                replacement=asked["replacement"],
+                progress=progress,
+                session=id(self),
+            )
+        except SupersededError:
+            return
+        except (VatunError, WorkerError) as error:
+            said: dict[str, Any] = {"problem": safe.plain(str(error), limit=300)}
+        except (StoreError, IndexError) as error:
+            store = self._runtime.store
+            words = words_of(error, store.path) if isinstance(error, StoreError) else str(error)
+            said = {"problem": safe.plain(words, limit=300)}
+        else:
+            said = words_of_result(result, asked["images"])
+        self._draw(ticket, {**asked, **said})
+
+    def _draw(self, ticket: int, shown: dict[str, Any]) -> None:
+        def turn() -> None:
+            if ticket == self._ticket:
+                self._cards.card_ablation = shown
+
+        pn.state.execute(turn, schedule=True)
+
+    def _subject(
+        self, asked: Mapping[str, Any]
+    ) -> tuple[NDArray[np.int32], tuple[tuple[int, int], ...]]:
+        """Return the images and the filters that are meant."""
+        store, state = self._runtime.store, self._state
+        selection = state.universe if state.selection.ids is None else state.selection.ids
+        if asked["target"] == "filters":
+            ids, filters = selection, state.filters
+        else:
+            pattern = -1 if state.pattern is None else state.pattern
+            members = queries.pattern_members(store, state.path_set, pattern)
+            filters = queries.pattern_card(store, state.path_set, pattern).items
+            if asked["filters"] == "telling":
+                found = telling_filters_of(store, members, limit=TELLING)
+                filters = tuple((each.layer_index, each.filter_index) for each in found)
+            ids = members if asked["images"] == "members" else selection
+        return np.asarray(ids, dtype=np.int32), tuple(filters)
+
+
+def words_of_result(result: AblationResult, images: str) -> dict[str, Any]:
+    """Return what the card says of an ablation.
+
+    Parameters
+    ----------
+    result : AblationResult
+        The answer.
+    images : str
+        ``members`` or ``selection``: what the images are called.
+
+    Returns
+    -------
+    dict
+        ``verdict``, ``subject``, ``lines`` and ``help``, all plain text.
+    """
+    found = result.judgement
+    n, random = len(result.images), np.array(found.random_effects)
+    whose = "members" if images == "members" else "selected images"
+    of = f"{n:,} {whose}" if n == result.asked else f"{n:,} of {result.asked:,} {whose}"
+    cost = f"Score {_signed(-found.effect)} on {of}; {len(random)} random sets "
+    flips = f"{result.flips:,} of {n:,} predictions change ({100 * result.flip_share:.0f} %)"
+    beyond = f"Beyond random {_signed(-found.difference)}, 95 % interval "
+    lines = [
+        f"{cost}{_signed(-float(random.mean()))} ± {random.std():.2f}",
+        f"{flips}; random {100 * float(np.mean(result.random_flips)):.0f} %",
+        f"{beyond}{_signed(-found.high)} to {_signed(-found.low)}",
+    ]
+    reason = found.reason[:1].upper() + found.reason[1:]
+    kept = "their mean over the reference split" if result.replacement == "mean" else "zero"
+    some = "filter" if len(result.filters) == 1 else "filters"
+    return {
+        "verdict": found.verdict,
+        "subject": f"{len(result.filters)} {some} by {result.replacement}",
+        "lines": [*lines, f"{reason}."],
+        "help": (
+            f"{len(result.filters)} {some} replaced by {kept}, against {len(random)} random sets "
+            "of as many filters of the same layers. A cause costs more score than they do; a "
+            "marker does not: it only accompanies what the network uses."
+        ),
+    }
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return "0.00" if text[1:] == "0.00" else text
