@@ -145,6 +145,16 @@ def items(
     return made
 
 
+def errors_of(found: ErrorEnrichment | None) -> dict[int, tuple[int, ...]]:
+    """Return the errors among the members of each confirmed pattern, by pattern."""
+    return {
+        each.key: each.image_ids[
+            : each.discovery.n_member_errors + each.confirmation.n_member_errors
+        ]
+        for each in (found.confirmed if found else ())
+    }
+
+
 def header(found: ErrorEnrichment, path_set: str) -> dict[str, Any]:
     """Return the head of the list: what was tested, or why nothing is shown.
 

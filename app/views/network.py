@@ -409,6 +409,7 @@ class NetworkView(pn.viewable.Viewer):
         if question.order == "errors":
             head["cells"] = error_list.offered(self._runtime, question.split)
             head["cell"] = "-".join(map(str, question.errors or ()))
+        self._detail.put_first(error_list.errors_of(found.behind))
         self._cards.param.update(card_items=found.items, card_total=found.total, card_head=head)
 
     def _chosen_errors(self) -> tuple[int, int] | None:

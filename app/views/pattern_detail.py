@@ -20,7 +20,7 @@ from feature_store import StoreError, queries
 from feature_store.patterns.naming import image_statistics_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,12 @@ class PatternDetail:
         self._cards = cards
         self._members: Members | None = None
         self._page = 0
+        self._first: dict[int, NDArray[np.int32]] = {}
+
+    def put_first(self, images: Mapping[int, Sequence[int]]) -> None:
+        """Name members that come before the others, by pattern: the errors that are explained."""
+        self._first = {key: np.array(ids, dtype=np.int32) for key, ids in images.items()}
+        self.draw()
 
     def follow(self) -> None:
         """Follow the open pattern: its members are looked for beside the event loop."""
@@ -95,8 +101,11 @@ class PatternDetail:
         total = len(members.ids)
         start = self._page * PAGE
         ids = None if state.selection.is_all else state.selection.ids
-        shown = queries.page_of(members.ids, ids, start=start, count=PAGE)
         order = "strongest first" if members.is_ranked else "by id: no activations are kept"
+        errors = self._first.get(members.pattern)
+        if errors is not None and ids is None:
+            ids, order = errors, f"these errors, then {order}"
+        shown = queries.page_of(members.ids, ids, start=start, count=PAGE)
         self._cards.card_more = {
             "id": members.pattern,
             "images": pattern_figures.thumbs(self._runtime, shown, state.selection, state.focus),

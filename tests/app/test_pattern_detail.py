@@ -97,6 +97,16 @@ def test_selected_members_come_first(runtime, state, large):
     assert [image["is_dim"] for image in cards.card_more["images"][:4]] == [False] * 3 + [True]
 
 
+def test_errors_that_are_explained_come_first(runtime, state, large):
+    detail, cards = opened(runtime, state, large)
+    members, _ = queries.members_by_strength(runtime.store, PATH_SET, large)
+    detail.put_first({large: members[[7, 40]].tolist(), large + 1: [0]})
+    assert shown(cards)[:3] == members[[7, 40, 0]].tolist()
+    assert "these errors, then strongest first" in cards.card_more["where"]
+    detail.put_first({})
+    assert shown(cards) == members[:PAGE].tolist()
+
+
 def test_what_comes_too_late_is_not_drawn(runtime, state, large):
     cards = PatternCards()
     detail = PatternDetail(runtime, state, cards)
