@@ -25,7 +25,7 @@ from pipelines.results import Prediction, prediction_table, to_half
 from pipelines.runner import Run, main
 from pipelines.top import TopImages
 from vatun.capture import Capture, capture
-from vatun.network import Network, load_network
+from vatun.network import Network, load_network, save_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -414,8 +414,6 @@ def _weights_file(project: Project, network: Network) -> Path:
     given = find_weights(project) if has_weights(project) else None
     if given is not None and given.suffix == ".safetensors":
         return given
-    from vatun.network import save_weights
-
     path = project.store / "state" / "weights.safetensors"
     save_weights(network.module, path)
     return path

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from pipelines.inputs import Batch
     from vatun.network import Network
@@ -44,8 +45,9 @@ class Lanes:
 
     On a CPU every core takes a few images of its own through the whole network: no core waits for
     another at every layer, nor for the ones that decode and write beside it. Every lane has its
-    own copy of the modules, over the same weights: networks may keep something of a forward pass.
-    On a GPU one thread feeds whole batches to it, and so it is where a network cannot be copied.
+    own copy of the modules, over the same weights. On a GPU one thread feeds whole batches to it,
+    and so it is on a CPU for networks of anybody's own code, which may keep something of a forward
+    pass where no copy reaches: those are given the threads of torch.
 
     Parameters
     ----------
@@ -58,9 +60,10 @@ class Lanes:
     def __init__(self, network: Network, *, batch_size: int) -> None:
         self._threads = torch.get_num_threads()
         self._is_cpu = network.device.type == "cpu"
-        networks = _copies(network, min(self._threads, batch_size) if self._is_cpu else 1)
+        is_shared = self._is_cpu and is_plain(network.module)
+        networks = _copies(network, min(self._threads, batch_size) if is_shared else 1)
         self.count = len(networks)
-        self.images = min(batch_size // self.count, LANE_IMAGES) if self._is_cpu else batch_size
+        self.images = min(batch_size // self.count, LANE_IMAGES) if is_shared else batch_size
         self._lane = threading.local()
         self._networks = iter(networks)
         self._pool = ThreadPoolExecutor(
@@ -127,7 +130,11 @@ class Lanes:
             one_thread()
 
     def _work(self, work: Callable[[Network, Batch], T], piece: Batch) -> list[T]:
-        return halving(partial(work, self._lane.network), piece)
+        results = halving(partial(work, self._lane.network), piece)
+        if len(results) > 1:
+            # What did not fit once will not fit again: the next pieces are cut to what did.
+            self.images = min(self.images, math.ceil(len(piece) / len(results)))
+        return results
 
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         # As many pieces as give every lane the same work: nobody waits at the end of a batch.
@@ -135,14 +142,34 @@ class Lanes:
         return _pieces(batch, math.ceil(len(batch) / (rounds * self.count)))
 
 
+def is_plain(module: nn.Module) -> bool:
+    """Whether a network is made of library modules alone, as they come.
+
+    Their forward passes keep nothing in evaluation mode, so several may run at once. A function
+    that was put into a module (a hook, another ``forward``) and a class of the user's own may read
+    what another thread has written, and give wrong numbers without a word.
+
+    Returns
+    -------
+    bool
+    """
+    return all(
+        type(part).__module__.partition(".")[0] in {"torchvision", "vatun"}
+        or type(part).__module__.startswith("torch.nn.modules.")
+        for part in module.modules()
+    ) and not any(
+        # torch has no public way to ask for hooks.
+        any(vars(part)[name] for name in ("_forward_hooks", "_forward_pre_hooks"))
+        or "forward" in vars(part)
+        for part in module.modules()
+    )
+
+
 def _copies(network: Network, count: int) -> list[Network]:
-    """Return networks of their own modules that share their weights, or the one there is."""
+    """Return networks of their own modules that share their weights."""
     module = network.module
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    try:
-        modules = [copy.deepcopy(module, dict(shared)) for _ in range(count - 1)]
-    except Exception:  # noqa: BLE001 - anybody's modules: they run, which is all that was asked
-        return [network]
+    modules = [copy.deepcopy(module, dict(shared)) for _ in range(count - 1)]
     return [network, *(replace(network, module=each) for each in modules)]
 
 
@@ -175,10 +202,16 @@ def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
     ------
     StageError
         When a single image does not fit.
+    MemoryError
+        Never: it is what makes a batch smaller.
+    RuntimeError
+        As ``work`` raises it, where it is not lack of memory.
     """
     try:
         return [work(batch)]
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         if len(batch) == 1:
             raise StageError("not even one image fits into memory") from error
     if torch.cuda.is_available():
@@ -186,6 +219,13 @@ def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
     middle = (len(batch) + 1) // 2
     say(f"memory ran out at {len(batch)} images; going on with {middle}")
     return [result for part in _pieces(batch, middle) for result in halving(work, part)]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch has no type of its own for it.
+    return isinstance(
+        error, (MemoryError, torch.OutOfMemoryError)
+    ) or "DefaultCPUAllocator" in str(error)
 
 
 def to_device(pixels: NDArray[np.uint8], network: Network) -> torch.Tensor:

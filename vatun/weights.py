@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vatun.errors import WeightsError
@@ -61,8 +63,6 @@ def save_weights(module: nn.Module, path: Path, *, half: bool = False) -> None:
     half : bool
         Store floating point values as float16.
     """
-    from safetensors.torch import save
-
     state = {}
     for name, value in module.state_dict().items():
         stored = value.detach().cpu().contiguous()
@@ -96,9 +96,6 @@ def _check_file(path: Path) -> None:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:

@@ -37,5 +37,5 @@ function ablationNode(target, v, send) {
     nodes.push(h("div", { class: `verdict ${mine.verdict.split(" ")[0]}`, role: "status", title: mine.help },
       h("div", {}, h("b", {}, mine.verdict), h("span", { class: "mut" }, ` · ${mine.subject}`)), ...mine.lines.map((words) => h("span", {}, words))))
   }
-  return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onkeydown: (event) => event.stopPropagation() }, nodes)
+  return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onkeydown: (event) => { if (["Enter", " ", "ArrowUp", "ArrowDown"].includes(event.key)) event.stopPropagation() } }, nodes)
 }

@@ -48,7 +48,7 @@ function histogramNode(v) {
     }
   }
   return h("figure", { class: "hist" }, plot,
-    h("figcaption", {}, h("span", {}, v.low), h("span", { class: "mid", title: v.words }, v.top ? `most: ${v.top}` : "activation"), h("span", {}, v.high)))
+    h("figcaption", {}, h("span", {}, v.low), h("span", { class: "mid", title: v.words }, v.top), h("span", {}, v.high)))
 }
 
 function filterCard(strip, send) {

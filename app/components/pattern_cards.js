@@ -146,6 +146,12 @@ export function render({ model, el }) {
     }
     more()
   }
+  // What is drawn anew under the keyboard leaves it where it was.
+  function keepFocus(place, draw) {
+    const at = [...place.querySelectorAll("button, select")].indexOf(el.getRootNode().activeElement)
+    draw()
+    if (at >= 0) place.querySelectorAll("button, select")[at]?.focus()
+  }
   // The open card shows a page of its members, their mean and what they look like.
   function more() {
     const v = model.card_more, node = list.querySelector(".pc.on")
@@ -154,13 +160,14 @@ export function render({ model, el }) {
     node.querySelector(".tg").replaceChildren(...v.images.map((i) => thumb(i, send)))
     const place = node.querySelector(".more")
     place.hidden = false
-    place.replaceChildren(...moreNodes(v, send))
+    keepFocus(place, () => place.replaceChildren(...moreNodes(v, send)))
   }
   // Drawn anew where it stands, so that a choice under way elsewhere in the card is kept.
   function ablation() {
     const open = list.querySelector(".pc.on .ablate-here"), filters = strip.querySelector(".ablate-here")
-    if (open) open.replaceChildren(ablationNode("pattern", model.card_ablation, send))
-    if (filters) filters.replaceChildren(ablationNode("filters", model.card_ablation, send))
+    const draw = (place, target) => place && keepFocus(place, () => place.replaceChildren(ablationNode(target, model.card_ablation, send)))
+    draw(open, "pattern")
+    draw(filters, "filters")
   }
   const watch = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) send({ kind: "more", have: model.card_items.length }) }, { root: scroll, rootMargin: "300px" })
   model.on("remove", () => watch.disconnect())

@@ -16,7 +16,7 @@ from feature_store import StoreError, queries
 from feature_store.patterns.telling import telling_filters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,11 @@ class Ablation:
     def forget(self, target: str) -> None:
         """Take back what was said of a pattern or of filters: they are others now."""
         if self._cards.card_ablation.get("target") == target:
+            self.stop()
+
+    def forget_selection(self) -> None:
+        """Take back what was said of a selection: it is another one now."""
+        if self._cards.card_ablation.get("images") == "selection":
             self.stop()
 
     def stop(self) -> None:
@@ -114,8 +119,13 @@ class Ablation:
             words = words_of(error, store.path) if isinstance(error, StoreError) else str(error)
             said = {"problem": safe.plain(words, limit=300)}
         else:
-            said = words_of_result(result, asked["images"])
+            said = words_of_result(result, asked["images"], self._true_classes(result.images))
         self._draw(ticket, {**asked, **said})
+
+    def _true_classes(self, images: Sequence[int]) -> NDArray[np.int64]:
+        table = self._runtime.images
+        rows = [table.row(image) for image in images]
+        return np.array([-1 if row is None else int(table.true_class[row]) for row in rows])
 
     def _draw(self, ticket: int, shown: dict[str, Any]) -> None:
         def turn() -> None:
@@ -143,7 +153,9 @@ class Ablation:
         return np.asarray(ids, dtype=np.int32), tuple(filters)
 
 
-def words_of_result(result: AblationResult, images: str) -> dict[str, Any]:
+def words_of_result(
+    result: AblationResult, images: str, truth: NDArray[np.integer]
+) -> dict[str, Any]:
     """Return what the card says of an ablation.
 
     Parameters
@@ -152,6 +164,8 @@ def words_of_result(result: AblationResult, images: str) -> dict[str, Any]:
         The answer.
     images : str
         ``members`` or ``selection``: what the images are called.
+    truth : ndarray of int
+        True class of each image; -1 where there is none.
 
     Returns
     -------
@@ -162,8 +176,13 @@ def words_of_result(result: AblationResult, images: str) -> dict[str, Any]:
     n, random = len(result.images), np.array(found.random_effects)
     whose = "members" if images == "members" else "selected images"
     of = f"{n:,} {whose}" if n == result.asked else f"{n:,} of {result.asked:,} {whose}"
-    cost = f"Score {_signed(-found.effect)} on {of}; {len(random)} random sets "
-    flips = f"{result.flips:,} of {n:,} predictions change ({100 * result.flip_share:.0f} %)"
+    cost = f"Score of the predicted class {_signed(-found.effect)} on {of}; random sets "
+    before, after = result.predicted
+    fixed = int(((after == truth) & (before != truth)).sum())
+    broken = int(((before == truth) & (after != truth)).sum())
+    flips = (
+        f"{result.flips:,} of {n:,} predictions change: {fixed:,} to right, {broken:,} to wrong"
+    )
     beyond = f"Beyond random {_signed(-found.difference)}, 95 % interval "
     lines = [
         f"{cost}{_signed(-float(random.mean()))} ± {random.std():.2f}",

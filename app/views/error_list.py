@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from app import safe
+from app.layer_names import filter_name
 from app.views import pattern_figures
 from feature_store import queries
 from feature_store.patterns.baselines import enrichment_baselines
@@ -27,6 +29,13 @@ BEST_PATH_SET = "mean"
 
 LEAD = "What finds the same errors without a pattern:"
 """First line of the comparison."""
+
+_FILTER = re.compile(r"filter (\d+) of layer (\d+)")
+_CLUSTER = re.compile(r"cluster (\d+) of \d+ of the embedding")
+_LIMITS = {
+    "predicted": " (both halves)",
+    "score": ", which is nearly how the error is defined",
+}
 
 MOST_CELLS = 60
 """Kinds of errors that are offered, the most frequent ones."""
@@ -199,7 +208,7 @@ def nothing(split: str) -> dict[str, Any]:
     }
 
 
-def compare(store: Store, found: ErrorEnrichment) -> list[str]:
+def compare(store: Store, found: ErrorEnrichment, names: Sequence[str]) -> list[str]:
     """Return what finds these errors without a pattern, in one sentence each.
 
     Parameters
@@ -208,17 +217,19 @@ def compare(store: Store, found: ErrorEnrichment) -> list[str]:
         Opened store.
     found : ErrorEnrichment
         The answer that they stand beside.
+    names : sequence of str
+        Short names of the layers.
 
     Returns
     -------
     list of str
         Plain text; the first line says what follows.
     """
-    lines = _lines(enrichment_baselines(store, found))
+    lines = _lines(enrichment_baselines(store, found), names)
     return [LEAD, *(safe.plain(line[:1].upper() + line[1:], limit=300) for line in lines)]
 
 
-def _lines(baselines: Baselines) -> list[str]:
+def _lines(baselines: Baselines, names: Sequence[str]) -> list[str]:
     lines = []
     for found, what in (
         (baselines.clusters, "Clusters of the embedding"),
@@ -232,16 +243,23 @@ def _lines(baselines: Baselines) -> list[str]:
             continue
         best = found.confirmed[0]
         there = best.confirmation
+        share = f"{there.n_member_errors:,} of {there.n_members:,}"
         lines.append(
-            f"{what}: {best.label}, {there.n_member_errors:,} of {there.n_members:,} are this "
-            f"error, {there.lift or 0:.1f}×"
+            f"{what}: {_short(best.label, names)}, {share} are this error, {there.lift or 0:.1f}×"
         )
     for plain in baselines.plain:
         counts = plain.counts
         lines.append(
             f"{plain.label}: {counts.n_member_errors:,} of {counts.n_members:,} are this error"
+            f"{_LIMITS.get(plain.name, '')}"
         )
     return lines
+
+
+def _short(label: str, names: Sequence[str]) -> str:
+    """Call filters and clusters as the page does."""
+    label = _FILTER.sub(lambda at: filter_name(names[int(at[2])], int(at[1])), label)
+    return _CLUSTER.sub(r"no. \1", label)
 
 
 def _sentence(found: ErrorEnrichment, each: FoundSlice) -> str:

@@ -237,6 +237,6 @@ def histogram(found: FilterHistogram, class_names: Sequence[str]) -> dict[str, A
         "high": f"{found.edges[-1]:.3g}",
         "silent": silent,
         "n": found.n_images,
-        "top": strongest[0] if strongest else "",
+        "top": f"highest mean: {strongest[0]}" if strongest else "activation",
         "words": f"{words}.",
     }

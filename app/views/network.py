@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 INFO = (
     "One mark per filter, none left out; shade is the activation's percentile among all images. "
     "A pattern is a set of images whose strongest filters agree in neighbouring layers: a shared "
-    "pattern is a marker, it need not be a cause."
+    "pattern is a marker, it need not be a cause. Replace puts the mean in its filters' place, "
+    "beside random filters. Behind an error searches one half of the images and confirms on the "
+    "other. q: false-discovery rate; ×: times more than by chance."
 )
 
 PAGE = 20
@@ -149,6 +151,7 @@ class NetworkView(pn.viewable.Viewer):
 
     def _follow_selection(self, *_: Any) -> None:
         self._detail.draw()
+        self._ablation.forget_selection()
         self._order = "selection" if not self._state.selection.is_all else ""
         self._list_again()
 
@@ -394,7 +397,9 @@ class NetworkView(pn.viewable.Viewer):
     async def _compare(self, ticket: int, found: ErrorEnrichment) -> None:
         """Say what finds the same errors without a pattern; it takes longer than the patterns."""
         try:
-            notes = await asyncio.to_thread(error_list.compare, self._runtime.store, found)
+            notes = await asyncio.to_thread(
+                error_list.compare, self._runtime.store, found, self._names
+            )
         except StoreError as error:
             words = pattern_figures.failure(error, self._runtime.store)["words"]
             notes = [f"No comparison: {words}"]
@@ -433,6 +438,8 @@ class NetworkView(pn.viewable.Viewer):
                 state.set_focus(image)
         elif kind == "order" and message.get("value") in list(pattern_list.orders(state)):
             self._order = str(message["value"])
+            if self._order == "errors":
+                state.pattern = None
             self._list_again()
         elif kind == "cell":
             self._choose_errors(message.get("value"))

@@ -152,7 +152,7 @@ def card(
         "predicted": _shares(pattern.predicted_counts, classes),
         "is_bars": len(classes) > MOST_PIES,
         "count": f"{pattern.n_selected if is_counted else pattern.support:,}",
-        "of": f" of {pattern.support:,} selected" if is_counted else " images",
+        "of": f" of {pattern.support:,} selected" if is_counted else _images(runtime),
         "lift": "" if pattern.lift is None or not is_counted else _times(pattern.lift),
         "q": "" if pattern.q is None else f"q {_power(pattern.q)}",
         "wrong": "" if pattern.wrong_share is None else _percent(pattern.wrong_share),
@@ -160,6 +160,12 @@ def card(
         "is_raised": pattern.is_error_raised,
         "wrong_help": _interval(pattern),
     }
+
+
+def _images(runtime: Runtime) -> str:
+    """Return what a pattern's support counts: images of every split, whichever is shown."""
+    # The splits of a runtime are those of the data, and all of them together.
+    return " images of all splits" if len(runtime.splits) > 2 else " images"
 
 
 def _badge(pattern: PatternCard) -> str:
@@ -181,7 +187,8 @@ def _interval(pattern: PatternCard) -> str:
     low, high = _percent(pattern.wrong_low), _percent(pattern.wrong_high)
     return (
         f"{pattern.wrong} of {pattern.labelled} predicted wrong, 95 % interval {low} to {high}; "
-        "beside it the share that its mix of classes alone would give"
+        "beside it the share that its mix of classes and splits alone would give. Members of "
+        "every split count"
     )
 
 

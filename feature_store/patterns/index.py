@@ -324,7 +324,8 @@ class PatternIndex:
             wrong_low=low if labelled else None,
             wrong_high=high if labelled else None,
             expected_wrong=expected,
-            is_error_raised=expected is not None and low > expected,
+            # The bound of 0 of n is 0 but for rounding.
+            is_error_raised=wrong > 0 and expected is not None and low > expected,
             class_entropy=entropy,
             badge=badge_of(entropy),
             rank_score=float(self.rank_score[pattern_id]),

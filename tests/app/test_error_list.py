@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.layer_names import filter_name
 from app.runtime import Runtime
 from app.state import SessionState
 from app.views import error_list
@@ -92,8 +93,15 @@ def test_a_confirmed_pattern_is_shown_by_the_half_that_did_not_choose_it(runtime
 def test_other_ways_to_the_same_errors_stand_beside(runtime, state):
     cell = error_list.chosen_cell(runtime, state)
     found = error_list.find(runtime.store, "mean", cell, "test")
-    lines = error_list.compare(runtime.store, found)
+    lines = error_list.compare(runtime.store, found, NAMES)
     assert lines[0] == error_list.LEAD
     starts = ("Clusters of the embedding: ", "Single filters: ", "Pixels: ", "Predicted ")
     assert len(lines) == 7
     assert all(line.startswith(start) for line, start in zip(lines[1:5], starts, strict=True))
+    assert "nearly how the error is defined" in lines[5]
+
+
+def test_filters_and_clusters_are_called_as_on_the_page():
+    names = ["conv1_1", "conv1_2"]
+    assert error_list._short("filter 9 of layer 1", names) == filter_name("conv1_2", 9)
+    assert error_list._short("cluster 4 of 5 of the embedding", names) == "no. 4"

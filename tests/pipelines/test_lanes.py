@@ -11,7 +11,7 @@ from torch import nn
 from pipelines import lanes as lanes_module
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, _groups, _tasks
-from pipelines.lanes import LANE_IMAGES, Lanes, to_device
+from pipelines.lanes import LANE_IMAGES, Lanes, is_plain, to_device
 from vatun.builders import build
 from vatun.capture import capture
 from vatun.network import prepare_network
@@ -92,29 +92,89 @@ class Forgetful(nn.Module):
         return self.head(maps.amax(dim=(2, 3))) + mean[:, None]
 
 
-class Locked(Forgetful):
-    """Cannot be copied."""
+def plain():
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ]
+    return nn.Sequential(*layers)
 
-    def __init__(self):
-        super().__init__()
-        self.lock = threading.Lock()
+
+def hooked():
+    """Return plain modules of which one is multiplied by what a hook has kept elsewhere."""
+    module, kept = plain(), {}
+    module[0].register_forward_hook(lambda _, __, output: kept.update(maps=output))
+    module[3].register_forward_hook(lambda _, __, output: output + kept["maps"].mean((2, 3)))
+    return module
+
+
+def patched():
+    """Return plain modules with another forward, which closes over them."""
+    module = plain()
+    inner = plain()
+    module.forward = lambda images: inner(images) * 20
+    return module
 
 
 @pytest.mark.usefixtures("three_threads")
-@pytest.mark.parametrize(("module", "count"), [(Forgetful, 3), (Locked, 1)])
-def test_networks_that_keep_something_of_a_forward_pass(module, count):
+@pytest.mark.parametrize("make", [Forgetful, hooked])
+def test_networks_that_keep_something_of_a_forward_pass_have_one_lane(make):
     spec = ModelSpec(builder="small_vgg", classes=2)
     given = InputSpec(height=32, width=32, resize=32, crop=None, mean=(0.5,) * 3, std=(0.5,) * 3)
-    network = prepare_network(module(), spec, given, device="cpu")
+    network = prepare_network(make(), spec, given, device="cpu")
 
     def work(network, batch):
         return network.logits(to_device(batch.pixels, network)).numpy()
 
     expected = np.concatenate([work(network, batch) for batch in batches(90, 90)])
     with Lanes(network, batch_size=12) as lanes:
-        assert lanes.count == count
+        assert (lanes.count, lanes.images) == (1, 12)
         found = [part for _, parts in lanes.run(work, batches(90, 90)) for part in parts]
+        assert torch.get_num_threads() == 3, "that one lane has the threads of torch"
     np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_only_library_modules_as_they_come_are_shared():
+    assert is_plain(plain())
+    assert is_plain(build("vgg16_cifar", 10))
+    assert is_plain(build("torchvision:resnet18", 10))
+    assert not is_plain(nn.Sequential(Forgetful()))
+    assert not is_plain(hooked())
+    assert not is_plain(patched())
+    early = plain()
+    early[0].register_forward_pre_hook(lambda _, inputs: inputs)
+    assert not is_plain(early)
+
+
+def test_what_did_not_fit_is_cut_smaller_from_then_on(network, capfd):
+    tried = []
+
+    def work(network, batch):
+        tried.append(len(batch))
+        if len(batch) > 8:
+            message = (
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+            )
+            raise RuntimeError(message)
+        return batch.image_ids
+
+    with Lanes(network, batch_size=64) as lanes:
+        parts = [part for _, found in lanes.run(work, batches(*[64] * 20)) for part in found]
+    assert np.concatenate(parts).tolist() == list(range(20 * 64))
+    # Pieces that were cut before the first failure may still be too large; the rest is not.
+    assert sum(size > 8 for size in tried) < 30
+    assert capfd.readouterr().err.count("memory ran out") < 30
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(network):
+    def work(network, batch):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"), Lanes(network, batch_size=8) as lanes:
+        list(lanes.run(work, batches(8)))
 
 
 def test_copies_share_the_weights(network):
