@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from feature_store import Store, StoreBusyError, StoreError
 from feature_store.writer import StoreWriter
 from pipelines.errors import StageError
@@ -154,6 +156,9 @@ def main(name: str, run: Callable[[Run], Mapping[str, str] | None]) -> None:
     parser.add_argument("--force", action="store_true", help="run even when nothing has changed")
     arguments = parser.parse_args()
     with errors_as_lines(name):
+        # pyarrow imports pandas, where it is installed, at its first conversion. In a thread, with
+        # Ctrl-C in the middle, that leaves Python's import lock held, and the process hangs.
+        pa.array([0])
         run_stage(name, run, project=Project.load(arguments.project), force=arguments.force)
 
 
