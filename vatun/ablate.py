@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vatun.errors import LayerError, NetworkError, SpecError
 from vatun.judgement import MIN_SETS, Judgement, judge
-from vatun.pixels import BATCH
+from vatun.network import BATCH
 from vatun.taps import Taps
 
 if TYPE_CHECKING:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "load_network", "prepare_network", "save_weights"]
 
+BATCH = 64
+"""Images in one pass of an explanation or an ablation; bounds memory, changes no answer."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:

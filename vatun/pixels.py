@@ -14,14 +14,12 @@ from torch import Tensor
 
 from vatun.errors import SpecError
 from vatun.explanations import check_classes, check_fill, explanation
+from vatun.network import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vatun.network import Network
-
-BATCH = 64
-"""Images in one pass; bounds memory, changes no answer."""
 
 MIN_WINDOW = 2
 """Smallest side of an occluded window, in pixels."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from vatun.errors import SpecError
 from vatun.explain import find_explanation
 from vatun.explanations import check_classes, check_fill
-from vatun.pixels import BATCH
+from vatun.network import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
