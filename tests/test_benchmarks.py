@@ -53,3 +53,12 @@ def test_every_query_of_patterns_is_timed_warm_and_cold(tmp_path):
     names = ("image_patterns", "filter_patterns", "pattern_images", "class_shares")
     for name in (*names, "selection_patterns", "gapped_image"):
         assert {f"{name}_ms", f"{name}_cold_ms"} <= rows.keys()
+
+
+def test_both_miners_write_the_same_tables_of_the_demo(digits_path):
+    """Four tables of each of three path sets, compared whole."""
+    command = [sys.executable, "-m", "benchmarks.engines", str(digits_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, timeout=500, capture_output=True, text=True
+    )
+    assert done.stdout.count("rows, equal") == 12
