@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,17 +18,18 @@ import numpy as np
 import torch
 
 from benchmarks._report import Options, Row, report
+from benchmarks._store import images_of, network_of
 from feature_store import Store
 from vatun.attack import fgsm, fgsm_gradient
-from vatun.network import Network, load_network
 from vatun.perturb import perturb
-from vatun.preprocess import load_image, to_input
 from vatun.response import TOLERANCE, Flip, smallest_flip
-from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
+from vatun.specs import ATTACKS, find_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from vatun.network import Network
 
 TIE = 1e-5
 
@@ -145,24 +146,14 @@ def main() -> None:
 
 def read_subject(store: Store, count: int) -> Subject:
     """Read the network, and ``count`` of the swept images, evenly spaced by id."""
-    network = load_network(
-        ModelSpec.from_dict(store.info["model"]),
-        InputSpec.from_dict(store.info["input"]),
-        weights=store.file("weights"),
-        device="cpu",
-        class_names=store.class_names,
-    )
     table = store.arrow(
-        "select image_id, true_class, encoded from images where image_id in "
+        "select image_id, true_class from images where image_id in "
         "(select distinct image_id from smallest_flips) order by image_id"
     )
     chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int))
     table = table.take(chosen)
-    spec = network.input
-    if store.info["dataset"]["store_images"] == "input":
-        spec = replace(spec, resize=None, crop=None)
-    pixels = [load_image(encoded or b"", spec) for encoded in table["encoded"].to_pylist()]
-    images = to_input(np.stack(pixels))
+    network = network_of(store)
+    images = images_of(store, network, table["image_id"].to_pylist())
     return Subject(
         network=network,
         ids=table["image_id"].to_numpy(),
