@@ -10,22 +10,40 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app import safe
+from app import pattern_key, safe
 from app.inference import Change, VatunError, change_from
-from feature_store import queries
+from app.state import usual_split
+from feature_store import StoreError, queries
+from feature_store.patterns.gapped_cards import any_members
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.runtime import Runtime
     from app.state import SessionState
     from feature_store import Store
+    from feature_store.patterns.cards import PatternKey
 
 NAMES = (
     "image", "change", "removed", "fill", "corners", "evidence", "layer", "class", "pattern",
-    "paths",
+    "paths", "filters", "order", "errors", "split",
 )  # fmt: skip
 """Parts of the address that a case is made of."""
+
+WATCHED = (
+    "focus", "upload", "change", "evidence_method", "evidence_layer", "evidence_class", "pattern",
+    "path_set", "filters", "pattern_order", "errors", "split", "dark",
+)  # fmt: skip
+"""Parameters of the session on which the address depends."""
+
+ALL = "all"
+"""What an address calls all images, which have no split of their own."""
+
+MAX_FILTERS = 40
+"""Chosen filters that an address names; more are left out of it."""
+
+PATTERN_ORDERS = ("selection", "path", "image", "filters", "errors", "distinctive", "general")
+"""Ways to choose the listed patterns that an address may name."""
 
 MAX_BOXES = 8
 """Regions that can be removed at the same time."""
@@ -47,10 +65,18 @@ class Case:
         Explanation and layer of the evidence; empty for the default.
     class_index : int or None
         Class that the evidence is held at.
-    pattern : int or None
-        Open pattern.
+    pattern : int, tuple of (int, int), or None
+        Open pattern: its id, or the items of one that may skip layers.
     path_set : str
         Path set that the pattern is of; empty for the default.
+    filters : tuple of (int, int)
+        Chosen filters, layer and filter.
+    order : str
+        Which patterns are listed; empty for what suits the rest.
+    errors : tuple of (int, int) or None
+        True and predicted class of the errors that are explained.
+    split : str
+        Split that is shown, ``all`` for all images; empty for the usual one.
     refused : tuple of str
         Parts that were no use, for the page to say.
     """
@@ -60,8 +86,12 @@ class Case:
     method: str = ""
     layer: str = ""
     class_index: int | None = None
-    pattern: int | None = None
+    pattern: PatternKey | None = None
     path_set: str = ""
+    filters: tuple[tuple[int, int], ...] = ()
+    order: str = ""
+    errors: tuple[int, int] | None = None
+    split: str = ""
     refused: tuple[str, ...] = ()
 
 
@@ -85,14 +115,29 @@ def read(query: Mapping[str, str]) -> Case:
     except (VatunError, ValueError, TypeError, OverflowError) as error:
         change = Change()
         refused.append(f"The change in this address cannot be used: {error}.")
+    filters = _pairs(parts["filters"])
+    if filters is None:
+        refused.append(f"The filters are at most {MAX_FILTERS} pairs such as 3-12, with commas.")
+    order = parts["order"]
+    if order and order not in PATTERN_ORDERS:
+        refused.append(f"Patterns are not listed by {order[:40]}.")
+        order = ""
+    errors = _pairs(parts["errors"])
+    if errors is None or len(errors) > 1:
+        refused.append("The kind of error is two classes such as 3-5, true and predicted.")
+        errors = ()
     return Case(
         image=parts["image"],
         change=change,
         method=parts["evidence"],
         layer=parts["layer"],
         class_index=_whole(parts["class"]),
-        pattern=_whole(parts["pattern"]),
+        pattern=pattern_key.read(parts["pattern"]),
         path_set=parts["paths"],
+        filters=filters or (),
+        order=order,
+        errors=errors[0] if errors else None,
+        split=parts["split"],
         refused=tuple(safe.plain(text, limit=300) for text in refused),
     )
 
@@ -105,6 +150,8 @@ class Resolved:
     ----------
     image : int or None
         Image under test, if the address names one that is shown.
+    split : str
+        Split that is shown; empty for all images.
     settings : dict
         Other parameters of the session.
     refused : tuple of str
@@ -112,6 +159,7 @@ class Resolved:
     """
 
     image: int | None
+    split: str
     settings: dict[str, Any]
     refused: tuple[str, ...]
 
@@ -130,16 +178,40 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
     if class_index is not None and class_index >= len(runtime.class_names):
         refused.append(f"There is no class {class_index}.")
         class_index = None
+    known = [row for row in case.filters if _is_filter(row, runtime)]
+    if len(known) < len(case.filters):
+        missing = [pair for pair in case.filters if pair not in known]
+        refused.append(f"There is no filter {_words(missing)}.")
+    errors = case.errors
+    if errors is not None and max(errors) >= len(runtime.class_names):
+        refused.append(f"There is no kind of error {_words([errors])}.")
+        errors = None
+    split = usual_split(state.splits) if not case.split else case.split
+    split = "" if split == ALL and ALL not in state.splits else split
+    if split not in state.splits:
+        refused.append(f"There is no split {safe.plain(split, limit=60)}.")
+        split = usual_split(state.splits)
     has_paths = bool(case.path_set) and runtime.store.has(f"paths/{case.path_set}")
+    path_set = case.path_set if has_paths else state.path_set
+    pattern = case.pattern
+    if pattern is not None and not _is_pattern(runtime.store, path_set, pattern):
+        refused.append(f"The path set {path_set} has no pattern {pattern_key.text_of(pattern)}.")
+        pattern = None
     settings = {
         "change": None if case.change.is_identity else case.change,
         "evidence_method": case.method or "grad_cam",
         "evidence_layer": layer,
         "evidence_class": class_index,
-        "path_set": case.path_set if has_paths else state.path_set,
-        "pattern": case.pattern,
+        "path_set": path_set,
+        "pattern": pattern,
+        # Too many for any link: Back and Forward leave them alone.
+        "filters": state.filters
+        if not case.filters and len(state.filters) > MAX_FILTERS
+        else tuple(dict.fromkeys(known)),
+        "pattern_order": case.order,
+        "errors": errors,
     }
-    return Resolved(image=image, settings=settings, refused=tuple(refused))
+    return Resolved(image=image, split=split, settings=settings, refused=tuple(refused))
 
 
 def write(state: SessionState, store: Store) -> dict[str, str]:
@@ -164,7 +236,17 @@ def write(state: SessionState, store: Store) -> dict[str, str]:
     parts["layer"] = state.evidence_layer
     parts["class"] = "" if state.evidence_class is None else str(state.evidence_class)
     if state.pattern is not None:
-        parts |= {"pattern": str(state.pattern), "paths": state.path_set}
+        parts["pattern"] = pattern_key.text_of(state.pattern)
+    if len(state.filters) <= MAX_FILTERS:
+        parts["filters"] = _words(state.filters)
+    if state.pattern_order in PATTERN_ORDERS and state.pattern_order != _usual_order(state):
+        parts["order"] = state.pattern_order
+    if state.errors is not None and parts.get("order") == "errors":
+        parts["errors"] = _words([state.errors])
+    if state.split != usual_split(state.splits):
+        parts["split"] = state.split or ALL
+    if {"pattern", "order"} & set(parts) or state.filters:
+        parts["paths"] = state.path_set
     return {name: text for name, text in parts.items() if text}
 
 
@@ -173,6 +255,44 @@ def find_image(text: str, store: Store) -> int | None:
     if text.isdecimal() and text.isascii() and len(text) < queries.KEY_LENGTH:
         return int(text) if len(text) < 10 else None
     return queries.image_of_key(store, text)
+
+
+def _usual_order(state: SessionState) -> str:
+    """Return the order that a link without one gives; a selection is in no link."""
+    if state.pattern_order == "selection":
+        return "selection"
+    return "filters" if 0 < len(state.filters) <= MAX_FILTERS else "image"
+
+
+def _is_pattern(store: Store, path_set: str, pattern: PatternKey) -> bool:
+    try:
+        any_members(store, path_set, pattern)
+    except IndexError:
+        return False
+    except StoreError:
+        # The network view says what is wrong with the patterns, and what to run.
+        return True
+    return True
+
+
+def _is_filter(pair: tuple[int, int], runtime: Runtime) -> bool:
+    layer, index = pair
+    return layer < len(runtime.layers) and index < runtime.layers[layer].filters
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...] | None:
+    """Read pairs of whole numbers such as ``3-12,5-7``; None when it is anything else."""
+    if not text:
+        return ()
+    items = [item.partition("-") for item in text.split(",")]
+    pairs = [(_whole(left), _whole(right)) for left, _, right in items]
+    found = tuple((a, b) for a, b in pairs if a is not None and b is not None)
+    return found if len(found) == len(items) <= MAX_FILTERS else None
+
+
+def _words(pairs: Sequence[tuple[int, int]]) -> str:
+    """Return pairs as ``_pairs`` reads them."""
+    return ",".join(f"{left}-{right}" for left, right in pairs)
 
 
 def _change(parts: Mapping[str, str]) -> Change:

@@ -16,7 +16,7 @@ import numpy as np
 import param
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from numpy.typing import NDArray
 
@@ -27,7 +27,19 @@ JOIN_S = 1.5
 """Seconds within which changes by the same control are one step: a drag is undone at once."""
 
 COLOURINGS = ("true", "predicted", "correct", "confidence")
-"""Values of ``colour_by``: what the colour of a point on the map means."""
+"""Values of ``colour_by`` that every store has: what the colour of a point on the map means."""
+
+MARGIN_COLOURING = "margin"
+FLIP_COLOURING = "flip:"
+"""What ``colour_by`` begins with for a smallest flip; the name of the perturbation follows."""
+
+_COLOUR_BY = (
+    rf"^({'|'.join(COLOURINGS)}|{MARGIN_COLOURING}|{FLIP_COLOURING}\w+"
+    r"|(images|predictions)\..+)$"
+)
+
+SHADINGS = ("", "equal", "density")
+"""Values of ``shading``: every occupied pixel alike, or the fuller the more opaque."""
 
 MEASURES = ("mean_score", "accuracy")
 """Values of ``simulation_measure``."""
@@ -116,7 +128,16 @@ class _History:
 
 def sorted_ids(ids: object) -> NDArray[np.int32]:
     """Return image ids sorted and unique, as int32."""
-    return np.unique(np.asarray(ids, dtype=np.int32).ravel())
+    found = np.sort(np.asarray(ids, dtype=np.int32).ravel())
+    # np.unique hashes, which takes far longer than sorting so many.
+    is_new = np.ones(len(found), dtype=bool)
+    is_new[1:] = found[1:] != found[:-1]
+    return found[is_new]
+
+
+def usual_split(splits: Container[str]) -> str:
+    """Return the split that a page shows first: the test images, or else all."""
+    return "test" if "test" in splits else ""
 
 
 def _one_of(values: tuple[str, ...]) -> str:
@@ -150,12 +171,30 @@ class SessionState(param.Parameterized):
     filters = param.ClassSelector(
         class_=tuple, default=(), doc="Chosen filters as (layer_index, filter_index)."
     )
-    pattern = param.Integer(default=None, allow_None=True, doc="Open pattern, or None.")
+    pattern = param.ClassSelector(
+        class_=(int, tuple), default=None, allow_None=True,
+        doc="Open pattern: its id, or the items of one that may skip layers; None for none.",
+    )  # fmt: skip
+    pattern_skips = param.Boolean(
+        default=False, doc="Whether the patterns that C lists may skip layers."
+    )
+    pattern_order = param.String(
+        default="", doc="Which patterns C lists; empty is what suits what is looked at."
+    )
     errors = param.ClassSelector(
         class_=tuple, default=None, allow_None=True,
         doc="Kind of error that C explains, (true, predicted) class; None is the commonest.",
     )  # fmt: skip
-    colour_by = param.String(default="true", regex=_one_of(COLOURINGS))
+    colour_by = param.String(
+        default="true", regex=_COLOUR_BY, doc="COLOURINGS, margin, flip:NAME or TABLE.COLUMN."
+    )
+    hidden = param.ClassSelector(
+        class_=frozenset, default=frozenset(),
+        doc="Entries of the map's legend that are not drawn, as (colour_by, key).",
+    )  # fmt: skip
+    shading = param.String(
+        default="", regex=_one_of(SHADINGS), doc="Shading of the map; empty is what suits it."
+    )
     projection = param.String(default="", doc="Projection that the map shows.")
     simulation_perturbation = param.String(default="", doc="Perturbation that D shows.")
     simulation_measure = param.String(default="mean_score", regex=_one_of(MEASURES))
@@ -197,6 +236,11 @@ class SessionState(param.Parameterized):
         self._history = _History()
         self._control = ("", 0.0)
         super().__init__(**params)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that can be shown; the empty one is all images."""
+        return tuple(self._splits)
 
     @property
     def universe(self) -> NDArray[np.int32]:
@@ -338,7 +382,8 @@ class SessionState(param.Parameterized):
         self._control = ("", 0.0)
         # One update: a watcher of several of these must not see half of a step.
         self.param.update(
-            selection=step.selection,
+            # A selection equals itself alone, and param would call it changed all the same.
+            **({"selection": step.selection} if step.selection is not self.selection else {}),
             focus=step.focus,
             split=step.split,
             change=step.change,

@@ -54,11 +54,11 @@ function histogramNode(v) {
 function filterCard(strip, send) {
   const s = strip
   return [
-    h("div", { class: "sh" }, h("span", { class: "mut" }, s.lead), chips(s.chips), h("span", { class: "mut sees", title: s.sees }, s.sees), h("span", { class: "sp" }),
-      h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
-      h("button", { class: "btn txt", type: "button", onclick: () => send({ kind: "unfilter" }) }, s.chips.length > 1 ? "Clear filters" : "Clear filter")),
+    h("div", { class: "sh" }, h("span", { class: "mut sees", title: s.lead }, s.lead), chips(s.chips), h("span", { class: "mut sees", style: "flex-shrink:9", title: s.sees }, s.sees), h("span", { class: "sp" }),
+      h("button", { class: "btn txt", style: "flex:none", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
+      h("button", { class: "btn txt", style: "flex:none", type: "button", onclick: () => send({ kind: "unfilter" }) }, s.count > 1 ? `Clear ${s.count} filters` : "Clear filter")),
     s.images.length
-      ? h("div", { class: "fc" }, h("div", { class: "tg" }, s.images.map((i) => strongest(i, send))), histogramNode(s.histogram || {}))
+      ? h("div", { class: "fc" }, thumbRow(s.images.map((i) => strongest(i, send)), "Strongest images"), histogramNode(s.histogram || {}))
       : h("p", { class: "mut" }, "It never fires in these images."),
   ]
 }

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOP_IMAGES = 20
 """Images shown of a chosen filter."""
 
+MOST_CHIPS = 3
+"""Chosen filters up to which the card names every one; above, it names the last."""
+
 MOST_COLOURS = 10
 """Classes up to which every one has its colour in the histogram; above, the strongest have."""
 
@@ -64,14 +67,27 @@ def card(
     patches = _patches(runtime, layer, top)
     return {
         "label": "filter",
-        "lead": "Strongest images of" if len(filters) == 1 else "Strongest images of the last",
-        "chips": pattern_figures.chips(filters, names, [row.layer_name for row in layers]),
+        "lead": _lead(state),
+        "count": len(filters),
+        "chips": pattern_figures.chips(
+            filters if len(filters) <= MOST_CHIPS else filters[-1:],
+            names,
+            [row.layer_name for row in layers],
+        ),
         "images": [
             {**image, "patch": patch} for image, patch in zip(images, patches, strict=True)
         ],
         "sees": _sees(layer, patches),
         "histogram": _histogram(runtime, state),
     }
+
+
+def _lead(state: SessionState) -> str:
+    """Say of which images and of which filter the strongest ones are shown."""
+    n = len(state.filters)
+    where = safe.plain(state.split, limit=20) or "all splits"
+    whose = "" if n == 1 else " the last" if n <= MOST_CHIPS else f" the last of {n:,} filters"
+    return f"Strongest images of {where} for{whose}"
 
 
 def _patches(
@@ -187,10 +203,12 @@ def _histogram(runtime: Runtime, state: SessionState) -> dict[str, Any]:
     except StoreError:
         # A store may keep no activations: the pictures are there all the same.
         return {}
-    return histogram(found, runtime.class_names)
+    return histogram(found, runtime.class_names, split=safe.plain(state.split, limit=20))
 
 
-def histogram(found: FilterHistogram, class_names: Sequence[str]) -> dict[str, Any]:
+def histogram(
+    found: FilterHistogram, class_names: Sequence[str], *, split: str = ""
+) -> dict[str, Any]:
     """Return the histogram of a filter as the card draws it.
 
     Parameters
@@ -199,6 +217,8 @@ def histogram(found: FilterHistogram, class_names: Sequence[str]) -> dict[str, A
         Counts by class.
     class_names : sequence of str
         Names by class index.
+    split : str
+        Split of the images, plain text; empty for all.
 
     Returns
     -------
@@ -226,7 +246,7 @@ def histogram(found: FilterHistogram, class_names: Sequence[str]) -> dict[str, A
     strongest = [
         f"{names[i]} {found.means[i]:.2f}" for i in order[:3] if np.isfinite(found.means[i])
     ]
-    words = f"Activation of {found.n_images:,} images by true class"
+    words = f"Activation of {found.n_images:,} {f'{split} ' if split else ''}images by true class"
     if strongest:
         words += f"; highest means: {', '.join(strongest)}"
     if silent:

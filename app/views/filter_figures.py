@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,12 +64,33 @@ def shades(percentiles: Sequence[NDArray[np.uint8]]) -> bytes:
     return b"".join(np.ascontiguousarray(part, dtype=np.uint8).tobytes() for part in percentiles)
 
 
+def spread(values: bytes) -> tuple[int, int]:
+    """Return the ends of the shades of a selection, whose means lie close together.
+
+    Parameters
+    ----------
+    values : bytes
+        Mean percentile of each filter, 0 to 255.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Between which all but the 1 % lowest and the 1 % highest lie.
+    """
+    if not values:
+        return 0, 255
+    low, high = np.percentile(np.frombuffer(values, np.uint8), [1, 99]).round().astype(int)
+    return (int(low), int(high)) if low < high else (0, 255)
+
+
 def differing(path: Sequence[int], other: Sequence[int]) -> int:
     """Return in how many layers two paths have other winners."""
     return sum(one != two for one, two in zip(path, other, strict=True))
 
 
-def spoken(filters: int, layers: int, path: Sequence[int], other: Sequence[int]) -> str:
+def spoken(
+    filters: int, layers: int, path: Sequence[int], other: Sequence[int], *, chosen: int = 0
+) -> str:
     """Return what a screen reader says of the plot.
 
     Parameters
@@ -77,6 +99,8 @@ def spoken(filters: int, layers: int, path: Sequence[int], other: Sequence[int])
         How many there are.
     path, other : sequence of int
         Path of the image under test, and that of its changed copy; each may be empty.
+    chosen : int
+        Filters that are chosen.
 
     Returns
     -------
@@ -84,19 +108,62 @@ def spoken(filters: int, layers: int, path: Sequence[int], other: Sequence[int])
         Plain text.
     """
     text = f"{filters:,} filters of {layers} layers"
+    if chosen:
+        text += f"; {chosen:,} {'filter' if chosen == 1 else 'filters'} chosen"
     if path and other:
         text += f"; the changed copy has other winners in {differing(path, other)} layers"
-    return f"{text}; arrow keys move by layer and filter, Enter chooses a filter"
+    return (
+        f"{text}; arrow keys move by layer and filter, Enter chooses a filter, "
+        "with Shift it joins the others"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadeWords:
+    """What the line says of the shades.
+
+    Parameters
+    ----------
+    is_read, is_shown : bool
+        Whether the activations are being read, or shade the marks.
+    whose : str
+        Images that shade ("1,742 selected"), empty for the image under test. Our own words.
+    among : str
+        What the percentiles are taken over, for the tooltip.
+    ends : tuple of (int, int)
+        Palest and darkest shade, of 255.
+    """
+
+    is_read: bool = False
+    is_shown: bool = False
+    whose: str = ""
+    among: str = ""
+    ends: tuple[int, int] = (0, 255)
+
+    @property
+    def help(self) -> str:
+        """What the tooltip says besides."""
+        if not self.among:
+            return ""
+        low, high = (round(100 * end / 255) for end in self.ends)
+        what = "mean over the images of the percentile" if self.whose else "percentile"
+        return f". Palest {low}, darkest {high}: {what} among {self.among}"
+
+
+def among(n: int, total: int) -> str:
+    """Return what percentiles are taken over; a large store is sampled, which is said."""
+    return f"{n:,} images" if n == total else f"{n:,} of {total:,} images, drawn at random"
 
 
 def line(
     filters: int,
     layers: int,
     subject: str,
+    shade: ShadeWords,
     *,
-    shades: str,
     differing: int | None = None,
     is_changed: bool = False,
+    notice: str = "",
 ) -> str:
     """Return the HTML of the line above the filters.
 
@@ -105,37 +172,58 @@ def line(
     filters, layers : int
         How many there are.
     subject : str
-        Whose activations and path are drawn ("image 1,500"), empty for nobody's. Our own words.
-    shades : str
-        ``"shown"``, ``"reading"`` while its activations are not here yet, else empty.
+        Whose path is drawn ("image 1,500"), empty for nobody's. Our own words.
+    shade : ShadeWords
+        Whose activations shade the marks.
     differing : int or None
         Layers in which the changed copy has another winner; None when there is no such copy.
     is_changed : bool
         Whether the path is the changed copy's, beside activations from before the change.
+    notice : str
+        What was refused; it takes the place of the rest.
 
     Returns
     -------
     str
         Escaped.
     """
-    text = f"of {layers} layers"
+    parts = _parts(layers, subject, shade, differing, is_changed=is_changed)
+    text = notice or " · ".join(parts)
+    title = notice or f"{text}{shade.help}"
+    dot = "" if text.startswith("of ") else "· "
+    key = _PATH_KEY + (_OTHER_KEY if differing else "") + _PATTERN_KEY if subject else ""
+    role = ' role="status"' if notice else ""
+    return (
+        f'<div class="l"><span class="w" title="{safe.label(title, limit=300)}">'
+        f"<b>{filters:,} filters</b> {dot}<span{role}>{safe.label(text)}</span></span>"
+        f'<span class="k" aria-hidden="true">{key}</span></div>'
+    )
+
+
+def _parts(
+    layers: int, subject: str, shade: ShadeWords, differing: int | None, *, is_changed: bool
+) -> list[str]:
+    """Return the sentences of the line; the longer they are, the fewer."""
+    count = f"of {layers} layers"
+    if shade.whose:
+        by = f"mean percentile of {shade.whose}"
+    else:
+        by = "activation before" if is_changed else "its activation"
+    if not subject and not shade.whose:
+        return [count, "pick an image to see its activations and path"]
+    if shade.is_read:
+        return [count, f"reading the activations for {shade.whose or subject} …"]
     if not subject:
-        text += " · pick an image to see its activations and path"
-    elif shades == "reading":
-        text += f" · reading the activations for {subject} …"
-    elif differing is not None:
+        return [count, *([f"shade = {by}"] if shade.is_shown else [])]
+    if differing is not None:
         # Short, because this is what must not be cut on a laptop.
         found = (
             f"differs in {differing} of {layers} layers" if differing else "takes the same path"
         )
-        text = f"· {subject}; its changed copy {found}"
-    else:
-        text += f" · path of {subject}{' as changed' if is_changed else ''}"
-        if shades == "shown":
-            text += f", shade = {'activation before' if is_changed else 'its activation'}"
-    key = _PATH_KEY + (_OTHER_KEY if differing else "") + _PATTERN_KEY if subject else ""
-    return (
-        f'<div class="l"><span class="w" title="{safe.label(text)}">'
-        f"<b>{filters:,} filters</b> {safe.label(text)}</span>"
-        f'<span class="k" aria-hidden="true">{key}</span></div>'
-    )
+        said = f"{subject}; its changed copy {found}"
+        return [f"{said}, shade = {by}" if shade.whose else said]
+    path = f"path of {subject}{' as changed' if is_changed else ''}"
+    if not shade.is_shown:
+        return [count, path]
+    # The number that is averaged comes first: on a laptop the end is cut.
+    return [f"shade = {by}", path] if shade.whose else [count, f"{path}, shade = {by}"]

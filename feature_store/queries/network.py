@@ -267,6 +267,34 @@ class ActivationReference:
             for values, edges in zip(rounded, self._thresholds, strict=True)
         ]
 
+    def means(
+        self, layer_index: int, start: int, activations: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the mean percentile of some filters over some images of the store.
+
+        Parameters
+        ----------
+        layer_index, start : int
+            Layer, and its first filter that is meant.
+        activations : ndarray of shape (n_filters, n_images), float32
+            As stored; sorted in place.
+
+        Returns
+        -------
+        ndarray of shape (n_filters,), float32
+            Mean over the images of what ``percentiles`` says of each, 0 to 255.
+        """
+        n_filters, n_images = activations.shape
+        activations.sort(axis=1)
+        known = n_images - np.isnan(activations).sum(axis=1)
+        edges = self._thresholds[layer_index][start : start + n_filters]
+        # Counted by threshold, not by image: an image is at how many thresholds it exceeds.
+        found = [
+            np.maximum(count - np.searchsorted(row, thresholds, side="right"), 0).sum()
+            for row, thresholds, count in zip(activations, edges, known, strict=True)
+        ]
+        return np.asarray(np.array(found) / max(n_images, 1), dtype=np.float32)
+
 
 def _stored_type(values: NDArray[np.float32]) -> type[np.floating]:
     """Return float16 where every value is one: DuckDB answers float32 for both."""

@@ -12,7 +12,7 @@ from feature_store import queries
 
 @pytest.fixture
 def state(runtime):
-    return SessionState(dict(runtime.splits))
+    return SessionState(dict(runtime.splits), split="test")
 
 
 CHANGES = [
@@ -103,3 +103,104 @@ def test_an_upload_is_not_in_the_address(state, runtime):
     state.set_upload(Upload(name="a.png", pixels=np.zeros((8, 8, 3), np.uint8), key="0" * 64))
     state.set_change(Change(magnitudes={"hue": 0.2}))
     assert address.write(state, runtime.store) == {}
+
+
+LOOKED_AT = [
+    {"filters": ((0, 3), (2, 7))},
+    {"filters": ((0, 3),), "pattern_order": "errors", "errors": (3, 5)},
+    {"pattern_order": "errors", "errors": (0, 9), "path_set": "mean"},
+    {"pattern_order": "general", "path_set": "paper", "pattern": 12},
+    {"filters": ((1, 1),), "pattern_order": "distinctive", "path_set": "paper"},
+]
+
+
+@pytest.mark.parametrize("looked_at", LOOKED_AT)
+def test_a_link_brings_back_filters_order_errors_and_pattern(looked_at, state, runtime):
+    state.param.update(focus=1500, **looked_at)
+    found = address.resolve(
+        address.read(address.write(state, runtime.store)),
+        runtime,
+        SessionState(dict(runtime.splits)),
+    )
+    assert found.refused == ()
+    assert found.image == 1500
+    expected = {"filters": (), "pattern_order": "", "errors": None, "pattern": None} | looked_at
+    assert {name: found.settings[name] for name in expected} == expected
+
+
+def test_a_link_does_not_say_what_goes_without_saying(state, runtime):
+    state.param.update(focus=1500, pattern_order="image")
+    assert set(address.write(state, runtime.store)) == {"image"}
+    state.param.update(filters=((0, 3),), pattern_order="filters")
+    assert set(address.write(state, runtime.store)) == {"image", "filters", "paths"}
+    # The selection is in no link, so neither is an order that needs it.
+    state.pattern_order = "selection"
+    assert "order" not in address.write(state, runtime.store)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"filters": "3"}, {"filters": "0-1,"}, {"filters": "0-1;2-3"}, {"filters": "-1-2"},
+        {"filters": "0-1-2"}, {"filters": "٣-1"}, {"filters": "<b>-1"}, {"filters": "0-1e3"},
+        {"filters": ",".join(["0-1"] * (address.MAX_FILTERS + 1))},
+        {"order": "__class__"}, {"order": "Errors"}, {"order": "<script>"},
+        {"errors": "3"}, {"errors": "3-5,4-6"}, {"errors": "a-b"}, {"errors": "3--5"},
+    ],
+)  # fmt: skip
+def test_filters_orders_and_errors_that_make_no_sense_are_named(parts):
+    case = address.read(parts)
+    assert (case.filters, case.order, case.errors) == ((), "", None)
+    assert len(case.refused) == 1
+
+
+def test_what_this_store_does_not_have_is_named_and_the_rest_is_kept(state, runtime):
+    layers = runtime.layers
+    beyond = f"0-{layers[0].filters},{len(layers)}-0"
+    case = address.read({"filters": f"0-1,{beyond},0-1,1-2", "errors": "3-10"})
+    found = address.resolve(case, runtime, state)
+    assert found.settings["filters"] == ((0, 1), (1, 2))
+    assert found.settings["errors"] is None
+    assert found.refused == (
+        f"There is no filter {beyond}.",
+        "There is no kind of error 3-10.",
+    )
+
+
+def test_more_filters_than_a_link_holds_are_left_out_and_stay(state, runtime):
+    many = tuple((2, index) for index in range(address.MAX_FILTERS + 1))
+    state.filters = many
+    parts = address.write(state, runtime.store)
+    assert "filters" not in parts
+    assert address.resolve(address.read(parts), runtime, state).settings["filters"] == many
+    state.filters = many[:-1]
+    parts = address.write(state, runtime.store)
+    assert address.read(parts).filters == many[:-1]
+
+
+def test_every_part_depends_on_something_that_is_watched():
+    names = set(SessionState.param)
+    assert set(address.WATCHED) <= names
+    assert {"filters", "pattern_order", "errors", "path_set", "pattern"} <= set(address.WATCHED)
+
+
+def test_an_address_names_a_split_and_comes_back_to_the_usual_one(runtime, state):
+    """The test images are shown first; ``all`` has to be said."""
+    assert address.resolve(address.read({}), runtime, state).split == "test"
+    for text, split in (("train", "train"), ("all", ""), ("test", "test")):
+        found = address.resolve(address.read({"split": text}), runtime, state)
+        assert (found.split, found.refused) == (split, ())
+        state.show_split(found.split)
+        assert address.write(state, runtime.store).get("split", "test") == text
+    found = address.resolve(address.read({"split": "<b>"}), runtime, state)
+    assert found.split == "test"
+    assert found.refused == ("There is no split <b>.",)
+
+
+def test_an_address_with_a_pattern_that_does_not_exist_says_so(runtime, state):
+    for text in ("999999", "0.1-1.99999"):
+        found = address.resolve(address.read({"pattern": text}), runtime, state)
+        assert found.settings["pattern"] is None
+        assert found.refused == (f"The path set {state.path_set} has no pattern {text}.",)
+    found = address.resolve(address.read({"pattern": "3"}), runtime, state)
+    assert (found.settings["pattern"], found.refused) == (3, ())

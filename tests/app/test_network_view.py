@@ -50,7 +50,7 @@ def view(runtime, state):
 
 def settle(view):
     async def both():
-        await view._shade(view._state.focus)
+        await view._plot.shade(view._state.focus)
         await view.answer()
 
     run(both())
@@ -66,23 +66,23 @@ def cards(view):
 
 def test_every_filter_has_a_mark(view, runtime):
     layers = queries.layers(runtime.store)
-    assert [layer["filters"] for layer in view._units.unit_layers] == [
+    assert [layer["filters"] for layer in view._plot.units.unit_layers] == [
         row.filters for row in layers
     ]
-    assert len(view._units.unit_shades) == sum(row.filters for row in layers)
-    assert f"{len(view._units.unit_shades):,} filters" in view._line.object
+    assert len(view._plot.units.unit_shades) == sum(row.filters for row in layers)
+    assert f"{len(view._plot.units.unit_shades):,} filters" in view._plot.line.object
 
 
 def test_the_path_of_the_focus_is_drawn(view, state, runtime):
     for path_set in ("mean", "paper", "balanced"):
         state.path_set = path_set
         expected = queries.path_of(runtime.store, path_set, FOCUS).tolist()
-        assert view._units.unit_path == expected
+        assert view._plot.units.unit_path == expected
 
 
 def test_shades_are_percentiles(view, runtime):
     expected = np.concatenate(queries.activation_percentiles(runtime.store, FOCUS))
-    shown = np.frombuffer(view._units.unit_shades, np.uint8)
+    shown = np.frombuffer(view._plot.units.unit_shades, np.uint8)
     # A live activation may round to the neighbouring float16: one image further, or a few.
     assert np.abs(shown.astype(int) - expected).max() <= 2
     assert (shown == expected).mean() > 0.98
@@ -101,7 +101,7 @@ def test_nothing_at_all_lists_distinctive_patterns(runtime):
     settle(view)
     assert view.order == "distinctive"
     assert len(cards(view)) == PAGE
-    assert view._units.unit_path == []
+    assert view._plot.units.unit_path == []
 
 
 def test_a_selection_lists_what_is_over_represented(view, state, runtime):
@@ -110,7 +110,7 @@ def test_a_selection_lists_what_is_over_represented(view, state, runtime):
     state.select(ids, "test")
     settle(view)
     assert view.order == "selection"
-    assert head(view)["title"] == "Patterns over-represented in the selection"
+    assert head(view)["title"] == "Over-represented patterns"
     assert "q < 0.05" in head(view)["detail"]
     first = cards(view)[0]
     assert first["of"].endswith("selected")
@@ -128,18 +128,20 @@ def test_a_selection_without_pattern_says_so_and_how_to_go_on(view, state, runti
     settle(view)
     if not cards(view):
         assert head(view)["headline"] == "No pattern is over-represented in this selection"
+        offers_skips = head(view).get("cure_to") == "skips"
         view._receive({"kind": "cure"})
         settle(view)
-        assert view.order == "distinctive"
-        assert cards(view)
+        assert state.pattern_skips == offers_skips
+        assert view.order == ("selection" if offers_skips else "distinctive")
+        assert cards(view) or offers_skips
 
 
 def test_a_filter_lists_its_patterns_and_its_strongest_images(view, state, runtime):
-    layer, winner = next((k, v) for k, v in enumerate(view._units.unit_path) if v >= 0)
-    view._pick(layer, winner, False)
+    layer, winner = next((k, v) for k, v in enumerate(view._plot.units.unit_path) if v >= 0)
+    view._plot.pick(layer, winner, False)
     settle(view)
     assert state.filters == ((layer, winner),)
-    assert view._units.unit_chosen == [[layer, winner]]
+    assert view._plot.units.unit_chosen == [[layer, winner]]
     assert view.order == "filters"
     strip = view._cards.card_strip
     expected = queries.top_images(runtime.store, layer, winner, limit=20).image_id.tolist()
@@ -152,12 +154,12 @@ def test_a_filter_lists_its_patterns_and_its_strongest_images(view, state, runti
 
 
 def test_filters_join_with_shift_and_leave_when_clicked_again(view, state):
-    view._pick(0, 1, False)
-    view._pick(2, 3, True)
+    view._plot.pick(0, 1, False)
+    view._plot.pick(2, 3, True)
     assert state.filters == ((0, 1), (2, 3))
-    view._pick(0, 1, True)
+    view._plot.pick(0, 1, True)
     assert state.filters == ((2, 3),)
-    view._pick(2, 3, False)
+    view._plot.pick(2, 3, False)
     assert state.filters == ()
 
 
@@ -167,7 +169,7 @@ def test_opening_a_pattern_marks_its_filters_and_selects_its_members(view, state
     assert state.pattern == pattern
     assert view._cards.card_open == pattern
     items = queries.pattern_card(runtime.store, "balanced", pattern).items
-    assert view._units.unit_pattern == [list(item) for item in items]
+    assert view._plot.units.unit_pattern == [list(item) for item in items]
     view._receive({"kind": "select", "id": pattern})
     members = queries.pattern_members(runtime.store, "balanced", pattern)
     assert state.selection.ids.tolist() == sorted(members.tolist())
@@ -176,7 +178,7 @@ def test_opening_a_pattern_marks_its_filters_and_selects_its_members(view, state
     assert cards(view)[0]["id"] == pattern or pattern in [card["id"] for card in cards(view)]
     state.path_set = "mean"
     assert state.pattern is None
-    assert view._units.unit_pattern == []
+    assert view._plot.units.unit_pattern == []
 
 
 def test_an_open_pattern_keeps_its_list_while_the_focus_moves(view, state):
@@ -223,7 +225,7 @@ def upload_like(state, runtime, image):
 
 def settle_upload(view):
     async def both():
-        await view._shade(view._state.upload)
+        await view._plot.shade(view._state.upload)
         await view.answer()
 
     run(both())
@@ -237,9 +239,9 @@ def test_an_upload_has_no_path_before_the_network_has_seen_it(view, state, runti
     state.live_paths = paths_of(runtime, OTHER)
     state.set_upload(object())
     settle_upload(view)
-    assert view._units.unit_path == []
-    assert view._units.unit_shades == b""
-    assert "reading the activations for your upload" in view._line.object
+    assert view._plot.units.unit_path == []
+    assert view._plot.units.unit_shades == b""
+    assert "reading the activations for your upload" in view._plot.line.object
     assert view.order == "distinctive"
 
 
@@ -250,9 +252,9 @@ def test_the_path_of_an_upload_is_drawn_and_its_patterns_are_listed(
     state.path_set = path_set
     upload_like(state, runtime, OTHER)
     settle_upload(view)
-    assert view._units.unit_path == queries.path_of(runtime.store, path_set, OTHER).tolist()
-    assert view._units.unit_other == []
-    assert "path of your upload, shade = its activation" in view._line.object
+    assert view._plot.units.unit_path == queries.path_of(runtime.store, path_set, OTHER).tolist()
+    assert view._plot.units.unit_other == []
+    assert "path of your upload, shade = its activation" in view._plot.line.object
     assert view.order == "path"
     assert head(view)["title"] == "Patterns on the path of your upload"
     assert offered(view)["path"] == "On its path"
@@ -266,7 +268,7 @@ def test_the_path_of_a_changed_upload_is_not_called_its_own(view, state, runtime
     state.change = Change(magnitudes={"rotation": 20.0})
     upload_like(state, runtime, OTHER)
     settle_upload(view)
-    assert "path of your upload as changed, shade = activation before" in view._line.object
+    assert "path of your upload as changed, shade = activation before" in view._plot.line.object
     assert view.order == "path"
     assert head(view)["title"] == "Patterns of the changed copy"
     assert offered(view)["path"] == "For the copy"
@@ -279,7 +281,7 @@ def test_the_shades_of_an_upload_are_its_percentiles(view, state, runtime):
     upload_like(state, runtime, OTHER)
     settle_upload(view)
     expected = np.concatenate(queries.activation_percentiles(runtime.store, OTHER))
-    assert np.array_equal(np.frombuffer(view._units.unit_shades, np.uint8), expected)
+    assert np.array_equal(np.frombuffer(view._plot.units.unit_shades, np.uint8), expected)
 
 
 def test_a_selection_takes_over_from_an_upload_until_it_is_cleared(view, state, runtime):
@@ -298,35 +300,35 @@ def test_a_focus_after_an_upload_is_an_image_of_the_store_again(view, state, run
     settle_upload(view)
     state.set_focus(FOCUS)
     settle(view)
-    assert view._units.unit_path == list(paths_of(runtime, FOCUS)["balanced"])
-    assert view._units.unit_other == [], "what was seen of the upload is no changed copy"
+    assert view._plot.units.unit_path == list(paths_of(runtime, FOCUS)["balanced"])
+    assert view._plot.units.unit_other == [], "what was seen of the upload is no changed copy"
     assert view.order == "image"
     assert head(view)["title"] == f"Patterns of image {FOCUS:,}"
-    assert "upload" not in view._line.object
+    assert "upload" not in view._plot.line.object
 
 
 def test_the_changed_copy_is_marked_where_its_winners_differ(view, state, runtime):
     state.live_paths = paths_of(runtime, OTHER)
     settle(view)
     path, other = (paths_of(runtime, image)["balanced"] for image in (FOCUS, OTHER))
-    assert view._units.unit_path == list(path)
-    assert view._units.unit_other == list(other)
+    assert view._plot.units.unit_path == list(path)
+    assert view._plot.units.unit_other == list(other)
     differing = int((np.array(path) != np.array(other)).sum())
     assert differing > 1
     layers = len(path)
     said = f"image {FOCUS:,}; its changed copy differs in {differing} of {layers} layers"
-    assert said in view._line.object
-    assert "stroke-dasharray" in view._line.object, "the key explains the second style"
-    assert f"other winners in {differing} layers" in view._units.unit_label
+    assert said in view._plot.line.object
+    assert "stroke-dasharray" in view._plot.line.object, "the key explains the second style"
+    assert f"other winners in {differing} layers" in view._plot.units.unit_label
     state.live_paths = None
-    assert view._units.unit_other == []
-    assert "changed copy" not in view._line.object
+    assert view._plot.units.unit_other == []
+    assert "changed copy" not in view._plot.line.object
 
 
 def test_a_copy_with_the_same_path_is_said_to_have_it(view, state, runtime):
     state.live_paths = paths_of(runtime, FOCUS)
-    assert "its changed copy takes the same path" in view._line.object
-    assert "stroke-dasharray" not in view._line.object
+    assert "its changed copy takes the same path" in view._plot.line.object
+    assert "stroke-dasharray" not in view._plot.line.object
 
 
 def test_patterns_of_the_changed_copy_are_offered_and_follow_it(view, state, runtime):
@@ -364,23 +366,25 @@ def test_an_open_pattern_stays_while_the_copy_changes(view, state, runtime):
 
 
 def test_a_path_without_patterns_says_whose_it_is(view, state, runtime):
-    silent = {"balanced": (-1,) * len(view._units.unit_layers)}
+    silent = {"balanced": (-1,) * len(view._plot.units.unit_layers)}
     state.live_paths = silent
     view._receive({"kind": "order", "value": "path"})
     settle(view)
     assert head(view)["headline"] == "No pattern lies on this path"
     assert "the changed copy" in head(view)["words"]
-    view._receive({"kind": "cure"})
-    settle(view)
+    for _ in range(2):
+        # Skipped layers do not help a silent path; every pattern of the data is left.
+        view._receive({"kind": "cure"})
+        settle(view)
     assert view.order == "distinctive"
     assert cards(view)
 
 
 def test_a_path_set_that_was_not_followed_has_no_live_path(view, state, runtime):
     state.live_paths = {"mean": paths_of(runtime, OTHER)["mean"]}
-    assert view._units.unit_other == []
+    assert view._plot.units.unit_other == []
     state.path_set = "mean"
-    assert view._units.unit_other == list(paths_of(runtime, OTHER)["mean"])
+    assert view._plot.units.unit_other == list(paths_of(runtime, OTHER)["mean"])
 
 
 @pytest.mark.parametrize(
@@ -404,10 +408,18 @@ def test_forged_messages_change_nothing(view, state, message):
 
 
 @pytest.mark.parametrize(
-    "message", [{}, {"layer": 99, "filter": 0}, {"layer": 0, "filter": 99}, {"layer": "0"}, "x"]
+    "message",
+    [
+        {},
+        {"kind": "pick", "layer": 99, "filter": 0},
+        {"kind": "pick", "layer": 0, "filter": 99},
+        {"kind": "pick", "layer": "0", "filter": 0},
+        {"kind": ["pick"], "layer": 0, "filter": 0},
+        "x",
+    ],
 )
 def test_a_forged_filter_is_none(view, state, message):
-    view._units._handle_msg(message)
+    view._plot.units._handle_msg(message)
     assert state.filters == ()
 
 
