@@ -5,7 +5,7 @@ const CHOICES = {
   images: { members: "its members", selection: "the selection" },
 }
 
-function ablationNode(target, v, send) {
+function ablationNode(target, v, send, few) {
   const mine = v.target === target ? v : {}
   const pick = (name, label) => {
     const select = h("select", { "aria-label": label, onchange: (event) => event.stopPropagation() },
@@ -19,7 +19,7 @@ function ablationNode(target, v, send) {
   if (target === "filters") images.value = "selection"
   const ask = () => send({ kind: "ablate", target, filters: filters.value, replacement: replacement.value, images: images.value })
   const row = h("div", { class: "ask" },
-    h("span", { class: "mut" }, target === "filters" ? "Replace by" : "Replace"),
+    h("span", { class: target === "filters" ? "mut" : "mut lead" }, target === "filters" ? "Replace by" : "Replace"),
     target === "filters" ? null : filters,
     target === "filters" ? null : h("span", { class: "mut" }, "by"),
     replacement,
@@ -28,7 +28,17 @@ function ablationNode(target, v, send) {
     mine.is_running
       ? h("button", { class: "btn", type: "button", onclick: () => send({ kind: "stop_ablation" }) }, "Stop")
       : h("button", { class: "btn", type: "button", "data-action": "ablate", onclick: ask }, "Replace"))
-  const nodes = [row]
+  // Before the click: on so few images there will be no verdict.
+  const use = h("button", { class: "btn txt", type: "button", onclick: () => { images.value = few.use; warn() } }, "Use the selection")
+  const note = h("p", { class: "few mut" })
+  const warn = () => {
+    const words = target === "filters" ? few.selection : few[images.value]
+    note.hidden = !words || Boolean(mine.is_running)
+    note.replaceChildren(words || "", ...(few.use && images.value !== few.use && target !== "filters" ? [" ", use] : []))
+  }
+  images.addEventListener("change", warn)
+  warn()
+  const nodes = [row, note]
   if (mine.is_running) {
     nodes.push(h("div", { class: "bar-of", role: "progressbar", "aria-label": "Replacing filters", "aria-valuenow": Math.round(100 * mine.share), "aria-valuemin": 0, "aria-valuemax": 100 }, h("i", { style: `width:${(100 * mine.share).toFixed(1)}%` })))
   } else if (mine.problem) {

@@ -24,13 +24,16 @@ class PatternCards(JSComponent):
         Cards that are loaded, in order.
     card_total : int
         How many there are; while more than are loaded, reaching the end asks for more.
-    card_open : int
-        Id of the open pattern, -1 for none.
+    card_open : int or str
+        Id of the open pattern, -1 for none; one that may skip layers is named by its items.
     card_head : dict
-        title, detail, orders, order; with ``headline`` the list gives way to that notice.
+        title, detail, orders, order; with ``headline`` the list gives way to that notice. With
+        ``skips`` it is offered that patterns may skip layers, and says whether they do.
     card_more : dict
         id of the open pattern, a page of its members, their mean image and what they look like,
         see ``app.views.pattern_detail``; empty until it is known.
+    card_evidence : dict
+        Mean evidence of the open pattern, see ``app.views.pattern_evidence``; empty before.
     card_ablation : dict
         What replacing filters did, and to which target, see ``app.views.ablation``; empty before.
     card_strip : dict
@@ -39,15 +42,17 @@ class PatternCards(JSComponent):
 
     card_items = param.List(default=[], item_type=dict)
     card_total = param.Integer(default=0)
-    card_open = param.Integer(default=-1)
+    card_open = param.Parameter(default=-1)
     card_head = param.Dict(default={})
     card_more = param.Dict(default={})
+    card_evidence = param.Dict(default={})
     card_ablation = param.Dict(default={})
     card_strip = param.Dict(default={})
 
     _esm = script(
-        "dom.js", "ablation.js", "filter_card.js", "pattern_detail.js", "pattern_cards.js"
-    )
+        "dom.js", "test_pictures.js", "thumbs.js", "ablation.js", "filter_card.js",
+        "pattern_detail.js", "pattern_cards.js",
+    )  # fmt: skip
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "pattern_cards.css")]
 
     def __init__(

@@ -14,8 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.inference.ablation import AblationQuestion, AblationSteps, Turns
-from app.inference.answers import AblationResult, Evidence, Image, TestResult
-from app.inference.given import change_from, decode_image, fit_image
+from app.inference.answers import AblationResult, Evidence, Image, MeanEvidence, TestResult
+from app.inference.given import change_from, decode_image, fills_of, fit_image
+from app.inference.mean_evidence import MeanEvidenceQuestion, MeanEvidenceSteps
 from app.uploads import Upload
 from app.worker import (
     QUEUE_LIMIT,
@@ -27,6 +28,7 @@ from app.worker import (
 )
 from feature_store import StoreError
 from vatun.errors import ImageError, VatunError
+from vatun.judgement import MIN_IMAGES
 from vatun.specs import (
     ATTACKS,
     PERTURBATION_SPECS,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTACKS",
+    "MIN_IMAGES",
     "PERTURBATION_SPECS",
     "REGION_FILLS",
     "ROTATION_FILLS",
@@ -63,6 +66,7 @@ __all__ = [
     "ImageError",
     "InferenceService",
     "InputSpec",
+    "MeanEvidence",
     "NoNetworkError",
     "PerturbationSpec",
     "SupersededError",
@@ -82,12 +86,12 @@ SLOW_DEADLINE_S = 60.0
 """The same for evidence, trust, curves and flips, which run the network many times."""
 
 ABLATION_DEADLINE_S = 300.0
-"""The same for an ablation, which others' questions may interrupt after every pass."""
+"""The same for an ablation and for mean evidence, which others' questions may interrupt."""
 
 LOAD_DEADLINE_S = 180.0
 """Seconds that importing torch and reading the weights may take."""
 
-KEPT = {"test": 64, "explain": 64}
+KEPT = {"test": 64, "explain": 64, "mean_evidence": 64}
 """Answers that are kept per store of the kinds that hold pictures."""
 
 KEPT_SMALL = 512
@@ -199,7 +203,7 @@ class InferenceService:
         """
         done = change or Change()
         return await self._ask(
-            ("test", image, done, *_fills(done)),
+            ("test", image, done, *fills_of(done)),
             session,
             lambda live: live.test(image, done),
             DEADLINE_S,
@@ -235,7 +239,7 @@ class InferenceService:
         done = change or Change()
         await self.ready()
         place = self.evidence_layer(method, layer)
-        key = ("explain", image, done, *_fills(done), method, place, class_index)
+        key = ("explain", image, done, *fills_of(done), method, place, class_index)
         return await self._ask(
             key, session,
             lambda live: live.explain(image, done, method, place, class_index),
@@ -321,17 +325,40 @@ class InferenceService:
         """
         question = AblationQuestion.of(images, filters, replacement, random_sets)
         await self.ready()
-        asker, key = ("ablate", session), ("ablate", question)
-        known: AblationResult | None = self._known(key)
-        if known is not None:
-            self._turns.drop(asker)
-            return known
-        steps = AblationSteps(question)
-        answer = await self._turns.run(
-            asker, partial(self._spoken, "ablate", steps),
-            deadline_s=ABLATION_DEADLINE_S, progress=progress,
-        )  # fmt: skip
-        return self._keep(key, answer)
+        key = ("ablate", question)
+        return await self._in_turns(key, session, AblationSteps(question), progress)
+
+    async def mean_evidence(
+        self,
+        images: Iterable[int],
+        *,
+        layer: str = "",
+        progress: Callable[[int, int], None] | None = None,
+        session: Hashable = "",
+    ) -> MeanEvidence:
+        """Average the Grad-CAM maps of images of the store, each for the class it is predicted.
+
+        It gives way and ends as an ablation does, by ``drop_mean_evidence`` or ``drop``.
+
+        Parameters
+        ----------
+        images : iterable of int
+            Images by rank; of many, the first are averaged.
+        layer, progress, session
+            As for ``explain`` and ``ablate``.
+
+        Returns
+        -------
+        MeanEvidence
+        """
+        await self.ready()
+        question = MeanEvidenceQuestion.of(images, self.evidence_layer("grad_cam", layer))
+        key = ("mean_evidence", question)
+        return await self._in_turns(key, session, MeanEvidenceSteps(question), progress)
+
+    def drop_mean_evidence(self, session: Hashable) -> None:
+        """End the mean evidence of ``session``."""
+        self._turns.drop(("mean_evidence", session))
 
     def drop_ablation(self, session: Hashable) -> None:
         """End the ablation of ``session``."""
@@ -346,6 +373,7 @@ class InferenceService:
         self._worker.drop(("test", session))
         self.interrupt(session)
         self.drop_ablation(session)
+        self.drop_mean_evidence(session)
 
     def interrupt(self, session: Hashable) -> None:
         """Withdraw all that ``session`` asked after its scores: something newer comes first."""
@@ -408,6 +436,24 @@ class InferenceService:
             msg = f"The network did not answer within {deadline_s:.0f} s."
             raise DeadlineError(msg) from None
 
+    async def _in_turns(
+        self,
+        key: tuple[Any, ...],
+        session: Hashable,
+        steps: Callable[[LiveNetwork], tuple[int, int, Answer | None]],
+        progress: Callable[[int, int], None] | None,
+    ) -> Answer:
+        asker = (key[0], session)
+        known: Answer | None = self._known(key)
+        if known is not None:
+            self._turns.drop(asker)
+            return known
+        answer = await self._turns.run(
+            asker, partial(self._spoken, key[0], steps),
+            deadline_s=ABLATION_DEADLINE_S, progress=progress,
+        )  # fmt: skip
+        return self._keep(key, answer)
+
     def _answer(self, key: tuple[Any, ...], work: Callable[[LiveNetwork], Answer]) -> Answer:
         # Another session may have asked the same while this one waited its turn.
         known: Answer | None = self._known(key)
@@ -451,8 +497,3 @@ class InferenceService:
             if answer is not None:
                 kept.move_to_end(key)
             return answer
-
-
-def _fills(change: Change) -> tuple[str, str]:
-    """Part of a key: changes are equal whose fills have no gap to fill, but answers hold them."""
-    return change.region_fill, change.rotation_fill

@@ -178,6 +178,56 @@ class AblationResult:
         return self.flips / len(self.images)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PredictedEvidence:
+    """Grad-CAM of some images, each for the class that it is predicted.
+
+    Parameters
+    ----------
+    images : list of int
+        Ids of the n images that can be read, in the order asked.
+    pixels : ndarray of shape (n, height, width, 3), float32
+        As the network takes them, in [0, 1].
+    maps : ndarray of shape (n, map_height, map_width), float32
+        Raw maps, 0 and above.
+    """
+
+    images: list[int]
+    pixels: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeanEvidence:
+    """The mean of the Grad-CAM maps of some images, each for the class that it is predicted.
+
+    Parameters
+    ----------
+    images : tuple of int
+        Ids of the n images that were averaged.
+    taken : int
+        Images that were looked at; more than n where some cannot be read.
+    asked : int
+        Images that the question named; more than ``taken`` where there were too many.
+    layer : str
+        Layer of the maps.
+    silent : int
+        Averaged images that have no positive evidence.
+    picture : ndarray of shape (height, width, 3), uint8
+        Mean of the images as the network takes them.
+    map : ndarray of shape (map_height, map_width), float32
+        Mean of the raw maps, 0 and above, not scaled.
+    """
+
+    images: tuple[int, ...]
+    taken: int
+    asked: int
+    layer: str
+    silent: int
+    picture: NDArray[np.uint8]
+    map: NDArray[np.float32]
+
+
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the softmax of each row, computed in double precision."""
     exact = logits.astype(np.float64)

@@ -78,3 +78,8 @@ def change_from(
         region_fill=region_fill,
         rotation_fill=rotation_fill,
     )
+
+
+def fills_of(change: Change) -> tuple[str, str]:
+    """Return the fills: changes may be equal without them, but answers hold them."""
+    return change.region_fill, change.rotation_fill

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from app.atlas import Atlas
-from app.inference.answers import Evidence, TestResult, softmax
+from app.inference.answers import Evidence, PredictedEvidence, TestResult, softmax
 from app.uploads import Upload
-from feature_store import queries
+from feature_store import StoreError, queries
 from feature_store.patterns.telling import reference_means
-from vatun.errors import LayerError, NetworkError
+from vatun.errors import ImageError, LayerError, NetworkError
 from vatun.specs import ATTACKS, PERTURBATION_SPECS, Change
 
 if TYPE_CHECKING:
@@ -264,6 +264,33 @@ class LiveNetwork:
             random_sets=question.random_sets, batch_size=self._batch, check=self._check,
         )  # fmt: skip
         return images, work
+
+    def predicted_evidence(self, images: Sequence[int], layer: str) -> PredictedEvidence:
+        """Return the Grad-CAM maps of some images; those that cannot be read are left out."""
+        import torch
+
+        from vatun.explain import grad_cam
+        from vatun.preprocess import load_image, to_input
+
+        read, tensors = [], []
+        for image in images:
+            try:
+                pixels = load_image(queries.image_bytes(self._store, image), self._network.input)
+            except (ImageError, StoreError):
+                continue
+            read.append(image)
+            tensors.append(to_input(pixels)[None])
+        parts = []
+        for start in range(0, len(read), self._batch):
+            batch = torch.cat(tensors[start : start + self._batch])
+            chosen = self._slow.logits(batch).argmax(dim=1)
+            parts.append(grad_cam(self._slow, batch, chosen, layer=layer).detach().cpu().numpy())
+        nothing = np.zeros((0, 1, 1), np.float32)
+        return PredictedEvidence(
+            images=read,
+            pixels=torch.cat(tensors).movedim(1, -1).cpu().numpy() if read else nothing,
+            maps=np.concatenate(parts) if read else nothing,
+        )
 
     def directions(self, name: str) -> tuple[int, ...]:
         """Return the directions in which a perturbation can leave its identity."""

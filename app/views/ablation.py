@@ -12,7 +12,10 @@ import panel as pn
 from app import safe
 from app.inference import SupersededError, VatunError, WorkerError
 from app.stores import words_of
-from feature_store import StoreError, queries
+from app.views.card_part import CardPart
+from app.views.testing_evidence import signed
+from feature_store import StoreError
+from feature_store.patterns.gapped_cards import any_card, any_members
 from feature_store.patterns.telling import telling_filters_of
 
 if TYPE_CHECKING:
@@ -20,12 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.components.pattern_cards import PatternCards
     from app.inference import AblationResult
-    from app.runtime import Runtime
-    from app.state import SessionState
-
-MINUS = "\u2212"
 
 TELLING = 16
 """Filters that tell the images from the rest best, where those are replaced."""
@@ -36,24 +34,14 @@ IMAGES = ("members", "selection")
 SETS = ("own", "telling")
 
 
-class Ablation:
+class Ablation(CardPart):
     """Fills ``card_ablation`` of the cards: what is asked, how far it is, and the verdict.
 
     Parameters
     ----------
-    runtime : Runtime
-        The network and the store.
-    state : SessionState
-        Open pattern, chosen filters, selection and split.
-    cards : PatternCards
-        Where it is shown.
+    runtime, state, cards
+        As for ``CardPart``.
     """
-
-    def __init__(self, runtime: Runtime, state: SessionState, cards: PatternCards) -> None:
-        self._runtime = runtime
-        self._state = state
-        self._cards = cards
-        self._ticket = 0
 
     def forget(self, target: str) -> None:
         """Take back what was said of a pattern or of filters: they are others now."""
@@ -67,7 +55,7 @@ class Ablation:
 
     def stop(self) -> None:
         """End the work under way and clear the answer."""
-        self._ticket += 1
+        self._new_ticket()
         self._runtime.inference.drop_ablation(id(self))
         self._cards.card_ablation = {}
 
@@ -80,12 +68,12 @@ class Ablation:
             return
         if (self._state.pattern if target == "pattern" else self._state.filters or None) is None:
             return
-        self._ticket += 1
+        ticket = self._new_ticket()
         asked = {
             "target": target, "replacement": replacement, "images": images, "filters": chosen,
         }  # fmt: skip
         self._cards.card_ablation = {**asked, "is_running": True, "share": 0.0}
-        pn.state.execute(partial(self.answer, self._ticket, asked))
+        pn.state.execute(partial(self.answer, ticket, asked))
 
     async def answer(self, ticket: int, asked: dict[str, Any]) -> None:
         """Run an ablation and say what it found.
@@ -128,11 +116,10 @@ class Ablation:
         return np.array([-1 if row is None else int(table.true_class[row]) for row in rows])
 
     def _draw(self, ticket: int, shown: dict[str, Any]) -> None:
-        def turn() -> None:
-            if ticket == self._ticket:
-                self._cards.card_ablation = shown
+        def draw() -> None:
+            self._cards.card_ablation = shown
 
-        pn.state.execute(turn, schedule=True)
+        self._turn(ticket, draw)
 
     def _subject(
         self, asked: Mapping[str, Any]
@@ -144,8 +131,8 @@ class Ablation:
             ids, filters = selection, state.filters
         else:
             pattern = -1 if state.pattern is None else state.pattern
-            members = queries.pattern_members(store, state.path_set, pattern)
-            filters = queries.pattern_card(store, state.path_set, pattern).items
+            members = any_members(store, state.path_set, pattern)
+            filters = any_card(store, state.path_set, pattern).items
             if asked["filters"] == "telling":
                 found = telling_filters_of(store, members, limit=TELLING)
                 filters = tuple((each.layer_index, each.filter_index) for each in found)
@@ -176,18 +163,18 @@ def words_of_result(
     n, random = len(result.images), np.array(found.random_effects)
     whose = "members" if images == "members" else "selected images"
     of = f"{n:,} {whose}" if n == result.asked else f"{n:,} of {result.asked:,} {whose}"
-    cost = f"Score of the predicted class {_signed(-found.effect)} on {of}; random sets "
+    cost = f"Score of the predicted class {signed(-found.effect)} on {of}; random sets "
     before, after = result.predicted
     fixed = int(((after == truth) & (before != truth)).sum())
     broken = int(((before == truth) & (after != truth)).sum())
     flips = (
         f"{result.flips:,} of {n:,} predictions change: {fixed:,} to right, {broken:,} to wrong"
     )
-    beyond = f"Beyond random {_signed(-found.difference)}, 95 % interval "
+    beyond = f"Beyond random {signed(-found.difference)}, 95 % interval "
     lines = [
-        f"{cost}{_signed(-float(random.mean()))} ± {random.std():.2f}",
+        f"{cost}{signed(-float(random.mean()))} ± {random.std():.2f}",
         f"{flips}; random {100 * float(np.mean(result.random_flips)):.0f} %",
-        f"{beyond}{_signed(-found.high)} to {_signed(-found.low)}",
+        f"{beyond}{signed(-found.high)} to {signed(-found.low)}",
     ]
     reason = found.reason[:1].upper() + found.reason[1:]
     kept = "their mean over the reference split" if result.replacement == "mean" else "zero"
@@ -202,8 +189,3 @@ def words_of_result(
             "marker does not: it only accompanies what the network uses."
         ),
     }
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.2f}".replace("-", MINUS)
-    return "0.00" if text[1:] == "0.00" else text

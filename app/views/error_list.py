@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 BEST_PATH_SET = "mean"
 """Path set that explains the most errors of a trained network."""
 
-LEAD = "What finds the same errors without a pattern:"
-"""First line of the comparison."""
+LEAD = "Without a pattern: "
+"""Begin of the first line of the comparison, which sums up the others."""
 
 _FILTER = re.compile(r"filter (\d+) of layer (\d+)")
 _CLUSTER = re.compile(r"cluster (\d+) of \d+ of the embedding")
+_SHORT = {"predicted": "the prediction", "margin": "small margins"}
 _LIMITS = {
     "predicted": " (both halves)",
     "score": ", which is nearly how the error is defined",
@@ -183,7 +184,7 @@ def header(found: ErrorEnrichment, path_set: str) -> dict[str, Any]:
     head: dict[str, Any] = {
         "title": "Patterns behind",
         "detail": f"{len(found.confirmed)} confirmed of {found.n_tested:,} tested",
-        "notes": ["Comparing with clusters, pixels and scores …"],
+        "notes": [f"{LEAD}comparing with clusters, filters, pixels and scores …"],
     }
     if found.confirmed:
         return head
@@ -223,10 +224,36 @@ def compare(store: Store, found: ErrorEnrichment, names: Sequence[str]) -> list[
     Returns
     -------
     list of str
-        Plain text; the first line says what follows.
+        Plain text; the first line sums up the others.
     """
-    lines = _lines(enrichment_baselines(store, found), names)
-    return [LEAD, *(safe.plain(line[:1].upper() + line[1:], limit=300) for line in lines)]
+    baselines = enrichment_baselines(store, found)
+    lines = [_summary(baselines), *_lines(baselines, names)]
+    return [safe.plain(line[:1].upper() + line[1:], limit=300) for line in lines]
+
+
+def _summary(baselines: Baselines) -> str:
+    """Return in one line how many of the images that each way finds are these errors."""
+    ways = (
+        (baselines.clusters, "clusters"),
+        (baselines.filters, "filters"),
+        (baselines.pixels, "pixels"),
+    )
+    parts = []
+    for found, what in ways:
+        if found is not None and found.confirmed:
+            there = found.confirmed[0].confirmation
+            parts.append((what, f"{there.n_member_errors:,} of {there.n_members:,}"))
+        elif found is not None:
+            parts.append((what, "none"))
+    for plain in baselines.plain:
+        if plain.name in _SHORT:
+            counts = plain.counts
+            found_there = f"{counts.n_member_errors:,} of {counts.n_members:,}"
+            parts.append((_SHORT[plain.name], found_there))
+    # The verb is said once.
+    verbs = [" find", *[""] * len(parts)]
+    words = [f"{what}{verb} {n}" for (what, n), verb in zip(parts, verbs, strict=False)]
+    return f"{LEAD}{', '.join(words)}" if words else f"{LEAD}nothing to compare with"
 
 
 def _lines(baselines: Baselines, names: Sequence[str]) -> list[str]:

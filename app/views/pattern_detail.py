@@ -13,9 +13,10 @@ import numpy as np
 import panel as pn
 from PIL import Image
 
-from app import safe
-from app.inference import VatunError, decode_image, fit_image
+from app import pattern_key, safe
+from app.inference import MIN_IMAGES, VatunError, decode_image, fit_image
 from app.views import pattern_figures
+from app.views.card_part import CardPart
 from feature_store import StoreError, queries
 from feature_store.patterns.naming import image_statistics_name
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from app.inference import InputSpec
     from app.runtime import Runtime
     from app.state import SessionState
+    from feature_store.patterns.cards import PatternKey
 
 PAGE = 24
 """Members shown at a time."""
@@ -42,43 +44,40 @@ class Members:
 
     Parameters
     ----------
-    pattern, path_set : int and str
+    pattern, path_set : int or tuple of (int, int), and str
         Which pattern.
     ids : ndarray of int32
         Strongest first.
     is_ranked : bool
         Whether their strength is known; else they come by id.
+    splits : str
+        How many are of each split; empty where the data has one.
     looks : dict
         ``mean``, ``mean_words``, ``name`` and ``name_words``; empty until they are found.
     """
 
-    pattern: int
+    pattern: PatternKey
     path_set: str
     ids: NDArray[np.int32]
     is_ranked: bool
+    splits: str = ""
     looks: dict[str, str] = field(default_factory=dict)
 
 
-class PatternDetail:
+class PatternDetail(CardPart):
     """Fills ``card_more`` of the cards for the open pattern.
 
     Parameters
     ----------
-    runtime : Runtime
-        Store, thumbnails, and how an image becomes the network's input.
-    state : SessionState
-        Open pattern, path set, selection and focus.
-    cards : PatternCards
-        Where it is shown.
+    runtime, state, cards
+        As for ``CardPart``.
     """
 
     def __init__(self, runtime: Runtime, state: SessionState, cards: PatternCards) -> None:
-        self._runtime = runtime
-        self._state = state
-        self._cards = cards
+        super().__init__(runtime, state, cards)
         self._members: Members | None = None
         self._page = 0
-        self._first: dict[int, NDArray[np.int32]] = {}
+        self._first: dict[PatternKey, NDArray[np.int32]] = {}
 
     def put_first(self, images: Mapping[int, Sequence[int]]) -> None:
         """Name members that come before the others, by pattern: the errors that are explained."""
@@ -107,11 +106,13 @@ class PatternDetail:
             ids, order = errors, f"these errors, then {order}"
         shown = queries.page_of(members.ids, ids, start=start, count=PAGE)
         self._cards.card_more = {
-            "id": members.pattern,
+            "id": pattern_key.card_id(members.pattern),
             "images": pattern_figures.thumbs(self._runtime, shown, state.selection, state.focus),
             "where": f"{start + 1:,} to {start + len(shown):,} of {total:,}, {order}",
             "has_before": self._page > 0,
             "has_after": start + PAGE < total,
+            "splits": members.splits,
+            "few": few_words(total, len(state.selected_ids)),
             **members.looks,
         }
 
@@ -124,12 +125,12 @@ class PatternDetail:
         self._page = min(max(self._page + by, 0), last)
         self.draw()
 
-    async def answer(self, path_set: str, pattern: int) -> None:
+    async def answer(self, path_set: str, pattern: PatternKey) -> None:
         """Find the members, draw them, then say what they look like.
 
         Parameters
         ----------
-        path_set, pattern : str and int
+        path_set, pattern : str, and int or tuple of (int, int)
             The pattern that was opened.
         """
         runtime = self._runtime
@@ -151,13 +152,68 @@ class PatternDetail:
         pn.state.execute(turn, schedule=True)
 
 
-def _members(runtime: Runtime, path_set: str, pattern: int) -> Members:
+def _members(runtime: Runtime, path_set: str, pattern: PatternKey) -> Members:
     ids, strength = queries.members_by_strength(runtime.store, path_set, pattern)
     return Members(
         pattern=pattern,
         path_set=path_set,
         ids=ids,
         is_ranked=bool(np.isfinite(strength).all()),
+        splits=split_words(ids, runtime.splits),
+    )
+
+
+def split_words(members: NDArray[np.int32], splits: Mapping[str, NDArray[np.int32]]) -> str:
+    """Return how many members are of each split.
+
+    Parameters
+    ----------
+    members : ndarray of int32
+        Image ids, each once.
+    splits : mapping of str to ndarray of int32
+        Image ids by split; the empty name holds all.
+
+    Returns
+    -------
+    str
+        Such as ``"380 train · 95 test"``; empty where all images are of one split.
+    """
+    return " · ".join(
+        f"{np.isin(members, ids, assume_unique=True).sum():,} {safe.plain(name, limit=20)}"
+        # What the network was trained on comes first.
+        for name, ids in sorted(splits.items(), key=lambda split: split[0] != "train")
+        if name
+    )
+
+
+def few_words(n_members: int, n_selected: int) -> dict[str, str]:
+    """Return what is said before filters are replaced on too few images, by kind of images.
+
+    Parameters
+    ----------
+    n_members, n_selected : int
+        Members of the pattern, and images of the selection.
+
+    Returns
+    -------
+    dict of str to str
+        ``members`` and ``selection``; empty where there are enough. ``use`` is ``"selection"``
+        where that has enough and the members are too few.
+    """
+    words = {
+        "members": _few(n_members, "member is", "members are"),
+        "selection": _few(n_selected, "selected image is", "selected images are"),
+    }
+    use = "selection" if words["members"] and not words["selection"] else ""
+    return {**words, "use": use}
+
+
+def _few(n: int, one: str, many: str) -> str:
+    if n >= MIN_IMAGES:
+        return ""
+    return (
+        f"{n:,} {one if n == 1 else many} too few for a verdict: it will be “cannot tell”. "
+        f"{MIN_IMAGES} are needed."
     )
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import safe, theme
+from app import pattern_key, safe, theme
 from app.layer_names import filter_name
 from app.stores import missing_words, words_of
 from feature_store import TableMissingError
+from feature_store.patterns.gapped_cards import GappedRecommendation
+from feature_store.patterns.recommend import MIN_SELECTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,22 +51,57 @@ def layer_colour(layer: int, layers: int) -> str:
 
 
 def chips(
-    items: Sequence[tuple[int, int]], names: Sequence[str], modules: Sequence[str]
-) -> list[dict[str, str]]:
-    """Return one chip for each (layer, filter)."""
+    items: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    modules: Sequence[str],
+    *,
+    is_path: bool = False,
+    chosen: Sequence[tuple[int, int]] = (),
+) -> list[dict[str, Any]]:
+    """Return one chip for each (layer, filter).
+
+    Parameters
+    ----------
+    items : sequence of (int, int)
+        Layer and filter.
+    names, modules : sequence of str
+        Short names and module paths of the layers.
+    is_path : bool
+        Whether they follow each other on a path: then layers between two of them are skipped.
+    chosen : sequence of (int, int)
+        Filters that are chosen on the page.
+
+    Returns
+    -------
+    list of dict
+        ``text``, ``colour``, ``title``, ``is_chosen`` and ``skipped``: the layers before it that
+        are skipped, each with ``colour`` and ``name``.
+    """
+    before = [layer for layer, _ in items[:-1]] if is_path else []
+    starts = [None, *before] if is_path else [None] * len(items)
     return [
         {
             "text": filter_name(names[layer], index),
             "colour": layer_colour(layer, len(names)),
             "title": safe.plain(f"{names[layer]} ({modules[layer]}), filter {index}"),
+            "is_chosen": (layer, index) in chosen,
+            "skipped": [
+                {"colour": layer_colour(between, len(names)), "name": safe.plain(names[between])}
+                for between in range(layer if start is None else start + 1, layer)
+            ],
         }
-        for layer, index in items
+        for start, (layer, index) in zip(starts, items, strict=True)
     ]
 
 
 def path_words(items: Sequence[tuple[int, int]], names: Sequence[str]) -> str:
-    """Return a pattern in one line, as the selection bar names it."""
-    return " › ".join(filter_name(names[layer], index) for layer, index in items)
+    """Return a pattern in one line, as the selection bar names it; … stands for skipped layers."""
+    words, last = "", None
+    for layer, index in items:
+        mark = "" if last is None else " › " if layer == last + 1 else " … "
+        words += mark + filter_name(names[layer], index)
+        last = layer
+    return words
 
 
 def thumbs(
@@ -114,6 +151,7 @@ def card(
     selection: Selection,
     focus: int | None,
     select: str = "",
+    filters: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
     """Return what one card says.
 
@@ -131,6 +169,8 @@ def card(
         Image with the magenta frame.
     select : str
         Words of the button that selects its members.
+    filters : sequence of (int, int)
+        Chosen filters, where it is listed because it holds some of them.
 
     Returns
     -------
@@ -141,18 +181,22 @@ def card(
     is_counted = not selection.is_all and pattern.n_selection > 0
     words = path_words(pattern.items, names)
     return {
-        "id": pattern.pattern_id,
+        "id": pattern_key.card_id(pattern.key),
         "spoken": f"{words}, {pattern.support} images",
         "select": select,
-        "chips": chips(pattern.items, names, modules),
+        "chips": chips(pattern.items, names, modules, is_path=True, chosen=filters),
+        "why": _held(pattern, filters),
         "badge": _badge(pattern),
+        "badge_range": _range(pattern),
         "badge_help": _purity(pattern, classes),
         "images": thumbs(runtime, pattern.image_ids[:16], selection, focus),
         "truth": _shares(pattern.true_counts, classes),
         "predicted": _shares(pattern.predicted_counts, classes),
         "is_bars": len(classes) > MOST_PIES,
         "count": f"{pattern.n_selected if is_counted else pattern.support:,}",
-        "of": f" of {pattern.support:,} selected" if is_counted else _images(runtime),
+        "of": f" of {pattern.n_selection:,} selected" if is_counted else _images(runtime),
+        "in_all": f"{pattern.support:,} in all" if is_counted else "",
+        "count_help": _reason(pattern) if is_counted else "",
         "lift": "" if pattern.lift is None or not is_counted else _times(pattern.lift),
         "q": "" if pattern.q is None else f"q {_power(pattern.q)}",
         "wrong": "" if pattern.wrong_share is None else _percent(pattern.wrong_share),
@@ -174,11 +218,44 @@ def _badge(pattern: PatternCard) -> str:
     return f"{pattern.badge or 'mixed'} {_percent(pattern.purity)}"
 
 
+def _range(pattern: PatternCard) -> str:
+    """Return the interval of the purity, for the badge."""
+    if pattern.purity_low is None or pattern.purity_high is None:
+        return ""
+    return f"{100 * pattern.purity_low:.0f}–{100 * pattern.purity_high:.0f}"
+
+
 def _purity(pattern: PatternCard, classes: Sequence[str]) -> str:
-    if pattern.purity is None or pattern.purity_low is None or pattern.top_class is None:
+    if pattern.purity is None or pattern.top_class is None:
         return "No member has a label"
-    top, low = classes[pattern.top_class], _percent(pattern.purity_low)
-    return f"{_percent(pattern.purity)} of the members are {top}; at least {low} (95 % bound)"
+    top = classes[pattern.top_class]
+    return (
+        f"{_percent(pattern.purity)} of the members are {top}, 95 % interval "
+        f"{_range(pattern)} %. Unique: members of few classes; general: of most"
+    )
+
+
+def _reason(pattern: PatternCard) -> str:
+    """Return in words why a pattern is recommended for a selection."""
+    words = (
+        f"{pattern.n_selected:,} of the {pattern.n_selection:,} selected images are among its "
+        f"{pattern.support:,} members"
+    )
+    if pattern.lift is not None:
+        words += f", {_times(pattern.lift)} as many as by chance"
+    if pattern.q is not None:
+        words += f"; q {_power(pattern.q)}: false-discovery rate over all patterns tried"
+    return words
+
+
+def _held(pattern: PatternCard, filters: Sequence[tuple[int, int]]) -> str:
+    """Return how many of several chosen filters a pattern holds."""
+    held = len(set(filters).intersection(pattern.items))
+    if len(filters) < 2:
+        return ""
+    if held == len(set(filters)):
+        return f"Holds all {held} chosen filters"
+    return f"Holds {held} of the {len(set(filters))} chosen filters"
 
 
 def _interval(pattern: PatternCard) -> str:
@@ -229,7 +306,7 @@ def header(
     focus: int | None,
     *,
     is_copy: bool = False,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Return title and count of the list.
 
     Parameters
@@ -248,29 +325,54 @@ def header(
 
     Returns
     -------
-    dict of str to str
-        ``title``, ``detail``, and for an empty list ``headline``, ``words`` and ``cure``.
+    dict
+        ``title``, ``detail``, for patterns that may skip layers ``note``, and for an empty list
+        ``headline``, ``words``, ``cure`` and ``cure_to``, the order or setting that it leads to.
     """
     titles = {
-        "selection": "Patterns over-represented in the selection",
+        "selection": "Over-represented patterns",
         "shared": "Patterns that the selected images share",
         "path": "Patterns of the changed copy"
         if is_copy
         else "Patterns on the path of your upload",
         "image": "Patterns of the image" if focus is None else f"Patterns of image {focus:,}",
-        "filters": "Patterns with the filter",
+        "filters": "Patterns with chosen filters",
         "distinctive": "Most distinctive patterns",
         "general": "Patterns that cover most images",
     }
     kind = found.kind if found.kind in titles else order
     few = f"{len(found)} of {found.n_found:,}"
     detail = f"{few} with q < 0.05" if found.n_tested else few
-    result = {"title": titles[kind], "detail": detail}
-    if found.n_found > len(found) and kind != "general":
+    result: dict[str, Any] = {"title": titles[kind], "detail": detail}
+    if isinstance(found, GappedRecommendation):
+        result |= {"note": skip_note(found), "note_help": SKIP_HELP}
+    elif found.n_found > len(found) and kind != "general":
         result["detail"] += ", near twins skipped"
     if not len(found):
-        result |= _nothing(kind, n_selected, is_copy=is_copy)
+        result |= _nothing(kind, found, n_selected, is_copy=is_copy)
     return result
+
+
+SKIP_HELP = (
+    "First come patterns whose filters win together most often beyond what independent layers "
+    "would give, weighed by their images. Supports count all images that were mined"
+)
+
+
+def skip_note(found: GappedRecommendation) -> str:
+    """Return which of the patterns that may skip layers were looked at, and in which layers."""
+    if not found.n_closed:
+        return ""
+    some = f"the first {found.n_listed:,} of" if found.n_listed < found.n_closed else "all"
+    words = f"From {some} {found.n_closed:,} patterns"
+    if found.kind == "selection":
+        words += f" of {found.least:,} or more selected images"
+    words += ", near twins skipped"
+    if not found.is_complete:
+        words += "; the search was stopped, there are more"
+    if len(found.layers) == found.n_layers:
+        return f"{words}; all {found.n_layers} layers"
+    return f"{words}; {len(found.layers)} of {found.n_layers} layers: the last of each block"
 
 
 def failure(error: StoreError, store: Store) -> dict[str, str]:
@@ -284,38 +386,65 @@ def failure(error: StoreError, store: Store) -> dict[str, str]:
     return {"headline": headline, "words": safe.plain(words, limit=400), "command": command}
 
 
-def _nothing(kind: str, n_selected: int, *, is_copy: bool) -> dict[str, str]:
-    if kind in {"selection", "shared"}:
-        images = "image is" if n_selected == 1 else "images are"
+_SKIP = {"cure": "Let patterns skip layers", "cure_to": "skips"}
+_DISTINCTIVE = {"cure": "Show distinctive patterns", "cure_to": "distinctive"}
+
+
+def _nothing(
+    kind: str, found: Recommendation, n_selected: int, *, is_copy: bool
+) -> dict[str, str]:
+    may_skip = isinstance(found, GappedRecommendation)
+    # What else could find some: skipped layers, and then every pattern of the data.
+    cure = _DISTINCTIVE if may_skip else _SKIP
+    winners = "winners of two layers" if may_skip else "two neighbouring winners"
+    if kind == "selection":
+        return _not_more_than_chance(found, n_selected) | cure
+    if kind == "shared":
         return {
-            "headline": "No pattern is over-represented in this selection",
-            "words": f"{n_selected:,} {images} selected; 3 or more of them must share a pattern, "
-            "and more of them than by chance. Select more images, or look at all patterns.",
-            "cure": "Show distinctive patterns",
-        }
+            "headline": "The selected images share no pattern",
+            "words": f"{n_selected:,} selected: both would have to share {winners} with 3 images "
+            "more. For 3 and more selected images the patterns that they have more often than "
+            "others are looked for.",
+        } | cure
     if kind == "filters":
         return {
-            "headline": "No pattern holds this filter",
-            "words": "It is never the strongest of its layer in 5 images that also agree in a "
-            "neighbouring layer. Choose another filter or another path set.",
-            "cure": "Clear the filter",
+            "headline": "No pattern holds a chosen filter",
+            "words": "No chosen filter is the strongest of its layer in 5 images that also agree "
+            "in a neighbouring layer. Choose others, or another path set.",
+            "cure": "Clear the choice",
         }
     if kind == "path":
         whose = "the changed copy" if is_copy else "your upload"
         return {
             "headline": "No pattern lies on this path",
-            "words": f"No 5 images of the store share two neighbouring winners with {whose}. "
+            "words": f"No 5 images of the store share {winners} with {whose}. "
             "Another path set may know some.",
-            "cure": "Show distinctive patterns",
-        }
+        } | cure
     if kind == "image":
         return {
             "headline": "This image is in no pattern",
-            "words": "No 4 other images share two neighbouring winners of its path. Another path "
+            "words": f"No 4 other images share {winners} of its path. Another path "
             "set may know some.",
-            "cure": "Show distinctive patterns",
-        }
+        } | cure
     return {
         "headline": "No pattern was found",
         "words": "No 5 images share the winners of two neighbouring layers.",
+    }
+
+
+def _not_more_than_chance(found: Recommendation, n_selected: int) -> dict[str, str]:
+    """Return what was looked for in a selection, and why there is none."""
+    if isinstance(found, GappedRecommendation):
+        least, tried = found.least, f"up to {found.n_tested:,} patterns"
+        why = f"no {least:,} selected images have one in common"
+    else:
+        least, tried = MIN_SELECTED, f"{found.n_tested:,} patterns"
+        images = "image has" if found.most_selected == 1 else "images have"
+        why = f"at most {found.most_selected:,} selected {images} one in common"
+    if found.most_selected >= least:
+        why = f"the commonest one holds {found.most_selected:,}, and none more than by chance"
+    return {
+        "headline": "No pattern is over-represented in this selection",
+        "words": f"Looked for patterns with {least:,} or more of the {n_selected:,} selected "
+        f"images, and more of them than by chance (q < 0.05 over {tried}): {why}.",
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.views import error_list, pattern_figures
 from feature_store import queries
+from feature_store.patterns import gapped_cards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
     from app.state import Selection, SessionState
     from feature_store import Store
-    from feature_store.patterns.cards import PatternCard, Recommendation
+    from feature_store.patterns.cards import PatternCard, PatternKey, Recommendation
     from feature_store.patterns.enriched import ErrorEnrichment
 
 PATH_SETS = {
@@ -26,6 +27,9 @@ PATH_SETS = {
     "paper": "paper",
 }
 """Path sets by name, as the page calls them."""
+
+SKIPPING = ("selection", "path", "image")
+"""Orders in which patterns may skip layers: without a question there are too many to list."""
 
 _PREFERRED = ("filters", "selection", "image", "distinctive")
 
@@ -124,7 +128,7 @@ class Question:
         Whether it is that of a changed copy.
     filters : tuple of (int, int)
         Chosen filters.
-    opened : int or None
+    opened : int, tuple of (int, int), or None
         Pattern that stays in the list.
     universe : ndarray of int32
         Images of the split that is shown.
@@ -132,6 +136,8 @@ class Question:
         Its name, empty for all.
     errors : tuple of (int, int) or None
         True and predicted class of the errors that are to be explained.
+    skips : bool
+        Whether patterns may skip layers, in an order of ``SKIPPING``.
     """
 
     order: str
@@ -142,10 +148,11 @@ class Question:
     path: tuple[int, ...] | None
     is_copy: bool
     filters: tuple[tuple[int, int], ...]
-    opened: int | None
+    opened: PatternKey | None
     universe: NDArray[np.int32]
     split: str
     errors: tuple[int, int] | None = None
+    skips: bool = False
 
     @classmethod
     def of(
@@ -165,6 +172,7 @@ class Question:
             opened=state.pattern,
             universe=state.universe,
             split=state.split,
+            skips=state.pattern_skips and order in SKIPPING,
         )
 
     @property
@@ -189,12 +197,18 @@ class Question:
             When the patterns are missing or damaged.
         """
         name, limit, ids = self.path_set, self.limit, self._ids
+        skips = self.skips
         if self.order == "selection" and ids is not None:
-            return queries.patterns_of_selection(store, name, ids, limit=limit)
+            of_selection = (
+                gapped_cards.gapped_of_selection if skips else queries.patterns_of_selection
+            )
+            return of_selection(store, name, ids, limit=limit)
         if self.order == "path" and self.path is not None:
-            return queries.patterns_of_path(store, name, self.path, limit=limit, selection=ids)
+            of_path = gapped_cards.gapped_of_path if skips else queries.patterns_of_path
+            return of_path(store, name, self.path, limit=limit, selection=ids)
         if self.order == "image" and self.focus is not None:
-            return queries.patterns_of_image(store, name, self.focus, limit=limit, selection=ids)
+            of_image = gapped_cards.gapped_of_image if skips else queries.patterns_of_image
+            return of_image(store, name, self.focus, limit=limit, selection=ids)
         if self.order == "filters":
             return queries.patterns_of_filters(
                 store, name, self.filters, limit=limit, selection=ids
@@ -234,10 +248,11 @@ class Question:
                 selection=self.selection,
                 focus=self.focus,
                 select=pattern_figures.select_words(
-                    queries.pattern_members(store, self.path_set, pattern.pattern_id),
+                    gapped_cards.any_members(store, self.path_set, pattern.key),
                     self.universe,
                     self.split,
                 ),
+                filters=self.filters if self.order == "filters" else (),
             )
             for pattern in self._with_open(store, list(found))
         ]
@@ -248,6 +263,8 @@ class Question:
             self.focus,
             is_copy=self.is_copy,
         )
+        if self.order in SKIPPING:
+            head["skips"] = self.skips
         is_whole = len(found) < self.limit
         return Answer(head=head, items=items, total=len(items) if is_whole else found.n_found)
 
@@ -273,10 +290,10 @@ class Question:
     def _with_open(self, store: Store, shown: list[PatternCard]) -> list[PatternCard]:
         """Return the cards with the open one: it does not vanish when the question changes."""
         opened = self.opened
-        if opened is None or any(card.pattern_id == opened for card in shown):
+        if opened is None or any(card.key == opened for card in shown):
             return shown
-        kept = queries.pattern_card(store, self.path_set, opened, selection=self._ids)
+        kept = gapped_cards.any_card(store, self.path_set, opened, selection=self._ids)
         if not kept.n_selected:
             # None of its members is selected: its figures are those of all images.
-            kept = queries.pattern_card(store, self.path_set, opened)
+            kept = gapped_cards.any_card(store, self.path_set, opened)
         return [kept, *shown]

@@ -100,8 +100,8 @@ def trust_words(tests: Sequence[TenthTest | None]) -> list[dict[str, Any] | None
 
 def _tenth(test: TenthTest) -> dict[str, Any]:
     return {
-        "hottest": _signed(test.hottest),
-        "random": f"{_signed(test.random_mean)}±{test.random_deviation:.2f}",
+        "hottest": signed(test.hottest),
+        "random": f"{signed(test.random_mean)}±{test.random_deviation:.2f}",
         "stands_out": test.stands_out,
         "help": (
             f"Score of the class without the hottest {100 * test.share:.0f} % of the picture, "
@@ -137,5 +137,7 @@ def _title(label: str, layer: str) -> str:
     return safe.plain(title, limit=60)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", MINUS)
+def signed(value: float) -> str:
+    """Return a change of a score with its sign, but for one that is 0.00."""
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return "0.00" if text[1:] == "0.00" else text

@@ -16,21 +16,16 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from feature_store.patterns.closed import closed_masks, closed_sets, superset_sums
-from feature_store.patterns.contiguous import check_thresholds, layer_columns
-from feature_store.patterns.intervals import SILENT_CODE, winner_codes
-from feature_store.patterns.memory import remember
-from feature_store.patterns.mined import population
+from feature_store.patterns.contiguous import check_thresholds
+from feature_store.patterns.gapped_paths import GappedPaths, gapped_paths
+from feature_store.patterns.intervals import SILENT_CODE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from feature_store.patterns.intervals import Codes
     from feature_store.store import Store
 
     Ids = NDArray[np.integer] | Sequence[int]
-
-MAX_LAYERS = 20
-"""Subsets of so many layers (a million) are counted within a second; of more, some are chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,45 +93,6 @@ class GappedPatterns(Sequence[GappedPattern]):
         return self.patterns[index]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Paths:
-    """The winners of one path set in memory: one code for each layer and image, ids ascending."""
-
-    ids: NDArray[np.int32]
-    codes: list[Codes]
-    default_layers: tuple[int, ...]
-
-    @classmethod
-    def read(cls, store: Store, path_set: str) -> _Paths:
-        table = population(store, path_set).paths
-        codes = [winner_codes(table[name].to_numpy()) for name in layer_columns(table)]
-        return cls(
-            ids=np.asarray(table["image_id"].to_numpy(), dtype=np.int32),
-            codes=codes,
-            default_layers=_chosen_layers(store, len(codes)),
-        )
-
-    def rows(self, image_ids: Ids) -> NDArray[np.int64]:
-        """Return the rows of images, each once; ids that were not mined are left out."""
-        ids = np.unique(np.asarray(image_ids, dtype=np.int64))
-        rows = np.searchsorted(self.ids, ids)
-        is_there = rows < len(self.ids)
-        is_there[is_there] = self.ids[rows[is_there]] == ids[is_there]
-        return rows[is_there]
-
-    def layers(self, asked: Sequence[int] | None) -> tuple[int, ...]:
-        """Return the layers to look at, ascending."""
-        if asked is None:
-            return self.default_layers
-        layers = tuple(sorted({int(layer) for layer in asked}))
-        if len(layers) > MAX_LAYERS or not all(0 <= i < len(self.codes) for i in layers):
-            msg = (
-                f"layers are at most {MAX_LAYERS} of 0 to {len(self.codes) - 1}, got {list(asked)}"
-            )
-            raise ValueError(msg)
-        return layers
-
-
 def gapped_patterns_of_image(
     store: Store,
     path_set: str,
@@ -177,7 +133,7 @@ def gapped_patterns_of_image(
     ValueError
         When a threshold is below 1, or the layers are too many or unknown.
     """
-    paths = _paths(store, path_set)
+    paths = gapped_paths(store, path_set)
     used = paths.layers(layers)
     rows = paths.rows([image_id])
     wanted = {layer: int(paths.codes[layer][rows[0]]) for layer in used} if len(rows) else {}
@@ -225,7 +181,7 @@ def gapped_patterns_of_path(
         When the path has another number of layers than those of the store, a threshold is below
         1, or the layers are too many or unknown.
     """
-    paths = _paths(store, path_set)
+    paths = gapped_paths(store, path_set)
     used = paths.layers(layers)
     path = np.asarray(winners, dtype=np.int64)
     if path.shape != (len(paths.codes),):
@@ -246,6 +202,7 @@ def gapped_patterns_of_selection(
     limit: int = 100,
     max_found: int = 20_000,
     timeout: float | None = 0.5,
+    is_against_all: bool = False,
 ) -> GappedPatterns:
     """Find the closed patterns inside a selection; images outside of it do not count.
 
@@ -267,6 +224,10 @@ def gapped_patterns_of_selection(
         The search ends soon after so many patterns.
     timeout : float or None
         Deadline of the search in seconds.
+    is_against_all : bool
+        Whether ``bits`` takes the shares of the items among all images, so that what the
+        selection has more often than others counts. By default among the selected: what all of
+        them have tells nothing of any.
 
     Returns
     -------
@@ -281,7 +242,7 @@ def gapped_patterns_of_selection(
         When a threshold is below 1, or the layers are too many or unknown.
     """
     check_thresholds(min_images, min_length)
-    paths = _paths(store, path_set)
+    paths = gapped_paths(store, path_set)
     used = paths.layers(layers)
     rows = paths.rows(image_ids)
     codes = [paths.codes[layer][rows] for layer in used]
@@ -294,8 +255,9 @@ def gapped_patterns_of_selection(
     )
     logs = np.zeros((len(codes), len(sets.masks)))
     for bit, column in enumerate(codes):
-        _, place, count = np.unique(column, return_inverse=True, return_counts=True)
-        logs[bit] = np.log2(count[place[sets.first_rows]] / max(len(rows), 1))
+        among = paths.codes[used[bit]] if is_against_all else column
+        count = np.bincount(among)
+        logs[bit] = np.log2(count[column[sets.first_rows]] / max(len(among), 1))
     bits = _bits(sets.masks, sets.support, logs, len(rows))
     best = np.lexsort((sets.first_rows, sets.masks, -sets.support, -bits))[: max(limit, 0)]
     patterns = [
@@ -353,44 +315,13 @@ def gapped_members(
     ValueError
         When an item names a layer that there is not, or no filter.
     """
-    paths = _paths(store, path_set)
-    rows = np.arange(len(paths.ids)) if selection is None else paths.rows(selection)
-    for layer, filter_ in items:
-        if not 0 <= layer < len(paths.codes) or filter_ < 0:
-            msg = f"there is no item ({layer}, {filter_}): the path set has layers 0 to "
-            raise ValueError(f"{msg}{len(paths.codes) - 1}, filters from 0")
-        rows = rows[paths.codes[layer][rows] == filter_ + 1]
-    return paths.ids[rows]
-
-
-def _paths(store: Store, path_set: str) -> _Paths:
-    return remember(store, ("gapped", path_set), lambda: _Paths.read(store, path_set))
-
-
-def _chosen_layers(store: Store, n_layers: int) -> tuple[int, ...]:
-    """Return all layers, or of a deep network those that close a block."""
-    if n_layers <= MAX_LAYERS:
-        return tuple(range(n_layers))
-    store.table("layers")
-    rows = store.arrow("SELECT layer_index, kind, block FROM layers ORDER BY layer_index")
-    last_of_block: dict[str, int] = {}
-    linear = []
-    for row in rows.to_pylist():
-        if row["layer_index"] >= n_layers:
-            continue
-        if row["kind"] == "linear":
-            linear.append(row["layer_index"])
-        elif row["block"] is not None:
-            last_of_block[row["block"]] = row["layer_index"]
-    chosen = sorted({*last_of_block.values(), *linear})[-MAX_LAYERS:]
-    if len(chosen) < 2:
-        # Blocks that say nothing: layers at even distances, the last among them.
-        chosen = np.linspace(0, n_layers - 1, MAX_LAYERS).astype(int).tolist()
-    return tuple(chosen)
+    paths = gapped_paths(store, path_set)
+    rows = None if selection is None else paths.rows(selection)
+    return paths.ids[paths.members(items, rows)]
 
 
 def _of_codes(
-    paths: _Paths,
+    paths: GappedPaths,
     wanted: dict[int, int],
     kind: str,
     used: tuple[int, ...],

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_store.patterns.cards import PatternCard, badge_of
+from feature_store.patterns.cards import Described
 from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
-from feature_store.patterns.statistics import class_entropy, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from feature_store.patterns.cards import PatternCard
     from feature_store.store import Store
-
-CARD_IMAGES = 20
-"""So many members travel with a card."""
 
 _COLUMNS = (
     "first_layer, last_layer, lo, hi, items, expected_wrong, rank_score, q_class, "
@@ -290,47 +287,24 @@ class PatternIndex:
             When there is no such pattern.
         """
         members = self.members(pattern_id)
-        true = self._true[members]
-        true_counts = np.bincount(true[true >= 0], minlength=self.n_classes)
-        labelled = int(true_counts.sum())
-        wrong = int(np.count_nonzero((true >= 0) & (true != self._predicted[members])))
-        top = int(true_counts.max(initial=0))
-        low, high = (float(bound) for bound in wilson_interval(wrong, labelled))
-        entropy = float(class_entropy(true_counts)) if labelled else None
-        expected = _known(self._expected_wrong[pattern_id])
         if is_selected is None:
             is_selected = np.zeros(self.n_ids, dtype=bool)
-        n_selection = int(np.count_nonzero(is_selected))
-        is_shown = is_selected[members]
-        n_selected = int(np.count_nonzero(is_shown))
-        chance = n_selection * len(members) / max(self.n_images, 1)
-        first = np.argsort(~is_shown, kind="stable")[:CARD_IMAGES]
-        return PatternCard(
+        described = Described(
+            ids=members,
+            true_class=self._true[members],
+            predicted_class=self._predicted[members],
+            is_selected=is_selected[members],
+            n_classes=self.n_classes,
+            n_images=self.n_images,
+            n_selection=int(np.count_nonzero(is_selected)),
+        )
+        return described.card(
+            self.items(pattern_id),
             pattern_id=pattern_id,
-            items=self.items(pattern_id),
-            support=len(members),
-            n_selected=n_selected,
-            n_selection=n_selection,
-            lift=n_selected / chance if chance else None,
-            q=q,
-            purity=top / labelled if labelled else None,
-            purity_low=float(wilson_interval(top, labelled)[0]) if labelled else None,
-            top_class=int(true_counts.argmax()) if labelled else None,
-            true_counts=true_counts,
-            predicted_counts=np.bincount(self._predicted[members], minlength=self.n_classes),
-            labelled=labelled,
-            wrong=wrong,
-            wrong_share=wrong / labelled if labelled else None,
-            wrong_low=low if labelled else None,
-            wrong_high=high if labelled else None,
-            expected_wrong=expected,
-            # The bound of 0 of n is 0 but for rounding.
-            is_error_raised=wrong > 0 and expected is not None and low > expected,
-            class_entropy=entropy,
-            badge=badge_of(entropy),
             rank_score=float(self.rank_score[pattern_id]),
+            expected_wrong=_known(self._expected_wrong[pattern_id]),
+            q=q,
             q_class=_known(self._q_class[pattern_id]),
-            image_ids=tuple(int(image) for image in members[first]),
         )
 
 

@@ -85,7 +85,11 @@ def patterns_of_selection(
         for pattern in _representatives(index, found[order], limit)
     ]
     return Recommendation(
-        cards=tuple(cards), kind="selection", n_found=len(found), n_tested=len(index)
+        cards=tuple(cards),
+        kind="selection",
+        n_found=len(found),
+        n_tested=len(index),
+        most_selected=int(counts.max(initial=0)),
     )
 
 

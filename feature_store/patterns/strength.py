@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from feature_store.patterns.columns import numbers
+from feature_store.patterns.gapped_cards import any_members
 from feature_store.patterns.index import pattern_index
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from feature_store.patterns.cards import PatternKey
     from feature_store.store import Store
 
 STATISTIC = {"paper": "max", "mean": "mean", "balanced": "mean"}
@@ -21,7 +23,7 @@ STATISTIC = {"paper": "max", "mean": "mean", "balanced": "mean"}
 
 
 def members_by_strength(
-    store: Store, path_set: str, pattern_id: int
+    store: Store, path_set: str, pattern: PatternKey
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return the members of a pattern, the one that shows it most strongly first.
 
@@ -35,8 +37,8 @@ def members_by_strength(
         Opened store.
     path_set : str
         ``paper``, ``mean`` or ``balanced``.
-    pattern_id : int
-        Pattern.
+    pattern : int or tuple of (int, int)
+        Its id, or the items of one that may skip layers.
 
     Returns
     -------
@@ -53,9 +55,8 @@ def members_by_strength(
     IndexError
         When there is no such pattern.
     """
-    index = pattern_index(store, path_set)
-    members = np.sort(index.members(pattern_id))
-    items = index.items(pattern_id)
+    members = np.sort(any_members(store, path_set, pattern))
+    items = pattern_index(store, path_set).items(pattern) if isinstance(pattern, int) else pattern
     statistic = STATISTIC.get(path_set, "mean")
     tables = [f"activations/{statistic}/{layer:03d}" for layer, _ in items]
     if not all(store.has(table) for table in [*tables, "filter_statistics"]):

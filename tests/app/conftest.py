@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import panel as pn
 import pytest
 
 from app.runtime import open_runtime
@@ -51,6 +52,14 @@ def runtime(digits_path):
 def state(runtime):
     """Return the state of a session on the demo's store."""
     return SessionState(dict(runtime.splits))
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Run what is meant for the document's thread at once; coroutines are left to the test."""
+    monkeypatch.setattr(
+        pn.state, "execute", lambda call, schedule="auto": call() if schedule is True else None
+    )
 
 
 @dataclass

@@ -3,12 +3,11 @@
 import re
 
 import numpy as np
-import panel as pn
 import pytest
 
 from app.components.pattern_cards import PatternCards
-from app.runtime import Runtime
 from app.state import SessionState
+from app.views import ablation as ablation_view
 from app.views.ablation import TELLING, Ablation, words_of_result
 from feature_store import queries
 from feature_store.patterns.telling import telling_filters_of
@@ -18,16 +17,7 @@ PATH_SET = "balanced"
 ASKED = {"target": "pattern", "replacement": "mean", "images": "members", "filters": "own"}
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(
-        pn.state, "execute", lambda call, schedule="auto": call() if schedule is True else None
-    )
-
-
-@pytest.fixture(scope="module")
-def runtime(digits_store):
-    return Runtime(digits_store)
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture
@@ -105,7 +95,7 @@ def test_an_answer_that_comes_too_late_is_not_drawn(ablation, cards):
 
 
 def test_what_goes_wrong_is_said(ablation, cards, state, runtime, monkeypatch):
-    monkeypatch.setattr(queries, "pattern_members", lambda *_: np.zeros(0, np.int32))
+    monkeypatch.setattr(ablation_view, "any_members", lambda *_: np.zeros(0, np.int32))
     asked(ablation)
     assert "at least one image" in cards.card_ablation["problem"]
 

@@ -1,5 +1,6 @@
 """Patterns behind one kind of error: which errors are offered, what the list says of them."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -94,11 +95,29 @@ def test_other_ways_to_the_same_errors_stand_beside(runtime, state):
     cell = error_list.chosen_cell(runtime, state)
     found = error_list.find(runtime.store, "mean", cell, "test")
     lines = error_list.compare(runtime.store, found, NAMES)
-    assert lines[0] == error_list.LEAD
     starts = ("Clusters of the embedding: ", "Single filters: ", "Pixels: ", "Predicted ")
     assert len(lines) == 7
     assert all(line.startswith(start) for line, start in zip(lines[1:5], starts, strict=True))
     assert "nearly how the error is defined" in lines[5]
+
+
+def test_the_comparison_is_summed_up_in_one_line(runtime, state):
+    cell = error_list.chosen_cell(runtime, state)
+    found = error_list.find(runtime.store, "mean", cell, "test")
+    first, *others = error_list.compare(runtime.store, found, NAMES)
+    assert first.startswith(error_list.LEAD)
+    said = re.findall(r"(clusters|filters|pixels)(?: find)? (none|[\d,]+ of [\d,]*\d)", first)
+    assert [what for what, _ in said] == ["clusters", "filters", "pixels"]
+    for (_, counts), line in zip(said, others, strict=False):
+        assert counts in line or (counts == "none" and "none confirmed" in line)
+    table = runtime.images
+    is_test = np.isin(table.ids, runtime.splits["test"])
+    true, predicted = cell
+    of_class = is_test & (table.predicted_class == predicted)
+    errors = int((of_class & (table.true_class == true)).sum())
+    assert f"the prediction {errors:,} of {int(of_class.sum()):,}" in first
+    assert first.startswith("Without a pattern: clusters find ")
+    assert len(first) < 130
 
 
 def test_filters_and_clusters_are_called_as_on_the_page():

@@ -5,30 +5,20 @@ import io
 import re
 
 import numpy as np
-import panel as pn
 import pytest
 from PIL import Image
 
 from app.components.pattern_cards import PatternCards
-from app.runtime import Runtime
+from app.inference import MIN_IMAGES
 from app.state import SessionState
-from app.views.pattern_detail import PAGE, PatternDetail, mean_image
+from app.views.pattern_detail import PAGE, PatternDetail, few_words, mean_image
 from feature_store import queries
 from tests.app.loops import run
 
 PATH_SET = "balanced"
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(
-        pn.state, "execute", lambda call, schedule="auto": call() if schedule is True else None
-    )
-
-
-@pytest.fixture(scope="module")
-def runtime(digits_store):
-    return Runtime(digits_store)
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture
@@ -140,3 +130,43 @@ def test_unreadable_pictures_are_left_out(runtime):
     assert count == 3
     assert url
     assert mean_image(np.array([1]), read, runtime.inference.input) == ("", 0)
+
+
+def test_the_members_of_each_split_are_counted(runtime, state, large):
+    _, cards = opened(runtime, state, large)
+    members = queries.pattern_members(runtime.store, PATH_SET, large).tolist()
+    counts = runtime.store.arrow(
+        "select split, count(*) as n from images where image_id in (select unnest(?)) group by 1",
+        members,
+    )
+    by_split = dict(zip(counts["split"].to_pylist(), counts["n"].to_pylist(), strict=True))
+    said = re.findall(r"([\d,]+) (\w+)", cards.card_more["splits"])
+    assert {name: int(n.replace(",", "")) for n, name in said} == by_split
+    assert said[0][1] == "train"
+
+
+def test_too_few_members_are_said_before_their_filters_are_replaced(runtime, state):
+    support = queries.pattern_index(runtime.store, PATH_SET).support
+    small = int(np.argmin(support))
+    assert support[small] < MIN_IMAGES
+    detail, cards = opened(runtime, state, small)
+    few = cards.card_more["few"]
+    assert few["members"].startswith(f"{support[small]} members are too few for a verdict")
+    assert "“cannot tell”" in few["members"]
+    assert (few["selection"], few["use"]) == ("", "selection"), "all images are enough"
+    state.select(state.universe[:4], "test")
+    detail.draw()
+    few = cards.card_more["few"]
+    assert few["selection"].startswith("4 selected images are too few")
+    assert few["use"] == ""
+
+
+def test_enough_members_need_no_word(runtime, state, large):
+    _, cards = opened(runtime, state, large)
+    assert cards.card_more["few"] == {"members": "", "selection": "", "use": ""}
+
+
+def test_the_bound_of_few_is_that_of_the_verdict():
+    assert few_words(MIN_IMAGES, MIN_IMAGES)["members"] == ""
+    assert few_words(MIN_IMAGES - 1, 0)["members"]
+    assert few_words(1, 1)["members"].startswith("1 member is too few")
