@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 import panel as pn
 from panel_material_ui.template import Page
 
-from app import address, orders, safe, shell, theme
+from app import address, orders, safe, sessions, shell, theme
 from app.components.bars import HeaderBar, PhoneTabs
 from app.components.keys import Keys
 from app.components.selection_bar import SelectionBar
@@ -16,8 +16,9 @@ from app.help import help_dialog
 from app.layer_names import short_names
 from app.runtime import Runtime, open_runtime
 from app.search import search
-from app.state import SessionState
+from app.state import SessionState, usual_split
 from app.stores import choose_store, list_stores, missing_words, words_of
+from app.views import beside
 from app.views.about import AboutPage
 from app.views.finder import FinderDialog
 from app.views.map_view import MapView
@@ -45,6 +46,8 @@ EXAMPLES = (
 
 NEW_DATA_MS = 30_000
 """How often a session looks for a newer generation of its store."""
+
+RANDOM = "This network has random weights."
 
 _FOOT_CSS = (
     ":host{background:var(--vt-surface);border-top:1px solid var(--vt-line);overflow:hidden;"
@@ -113,7 +116,7 @@ def _query() -> dict[str, str]:
 
 
 def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: str) -> Page:
-    return Page(
+    page = Page(
         title=title,
         header=header,
         main=[body],
@@ -125,6 +128,7 @@ def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: s
         stylesheets=[theme.PAGE_CSS],
         raw_css=[theme.loading_css(dark=dark)],
     )
+    return sessions.without_busy(page)
 
 
 def _problem_page(headline: str, detail: str, *, command: str, dark: bool) -> Page:
@@ -168,6 +172,7 @@ class Dashboard:
         self._name = name
         self._query = query
         self._returns = False
+        self._is_told = False
         self.state = self._start_state(query)
         self._layers = {row.layer_name: (row.layer_index, row.filters) for row in runtime.layers}
         # The search takes the names that the page shows, and the module paths they stand for.
@@ -199,12 +204,13 @@ class Dashboard:
             dict(runtime.splits),
             first=lambda ids: self._first(ids, self.state.order),
             dark=query.get("theme") == "dark",
-            split="test" if "test" in runtime.splits else "",
+            split=usual_split(runtime.splits),
             colour_by="true" if len(runtime.class_names) <= 10 else "correct",
             path_set=str(view.get("path_set", "balanced")),
         )
         found = address.resolve(address.read(query), runtime, state)
         self._refused = found.refused
+        state.split = found.split
         first = self._first(state.universe, state.order) if found.image is None else found.image
         state.param.update(focus=first, **found.settings)
         return state
@@ -212,7 +218,7 @@ class Dashboard:
     def _first(self, ids: NDArray[np.int32], order: str) -> int | None:
         """Return the first image of the film strip, were these ids selected."""
         table = self.runtime.images
-        order = orders.order_or_default(self.runtime, order)
+        order = orders.strip_order(self.runtime, order)
         rows = orders.sorted_rows(self.runtime, table.rows(ids), order)
         return int(table.ids[rows[0]]) if len(rows) else None
 
@@ -225,11 +231,13 @@ class Dashboard:
             NetworkView(runtime, state),
             SimulationView(runtime, state),
         )
+        self.beside = beside.Beside(runtime, state)
         self._grid = pn.Column(
             *self.views,
+            *self.beside.panels,
             sizing_mode="stretch_both",
             margin=0,
-            stylesheets=[theme.GRID_CSS],
+            stylesheets=[theme.GRID_CSS, beside.GRID_CSS],
             css_classes=["grid", "tab-a"],
         )
         foot = pn.pane.HTML(
@@ -240,6 +248,9 @@ class Dashboard:
             css_classes=["foot"],
         )
         self._news = pn.Column(margin=0, sizing_mode="stretch_width", visible=False)
+        if runtime.has_random_weights:
+            self._news.append(shell.banner(RANDOM, "Nothing here tells about a trained model."))
+            self._news.visible = True
         if self._refused:
             words = " ".join(self._refused)
             self._news.append(shell.banner("Part of this link was left out.", words))
@@ -319,15 +330,11 @@ class Dashboard:
         state.param.watch(lambda *_: self._arrange(), ["view", "maximised"])
         state.param.watch(self._show_page, "page")
         state.param.watch(self._on_dark, "dark")
-        state.param.watch(
-            self._write_address,
-            [
-                "focus", "upload", "change", "evidence_method", "evidence_layer",
-                "evidence_class", "pattern", "dark",
-            ],
-        )  # fmt: skip
-        if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
-            pn.state.add_periodic_callback(self._look_for_news, period=NEW_DATA_MS)
+        state.param.watch(self._write_address, list(address.WATCHED))
+        if sessions.is_served():
+            # Its last wait ends long after the page was closed.
+            look = sessions.weakly(self._look_for_news)
+            pn.state.add_periodic_callback(look, period=NEW_DATA_MS)
 
     def _draw_header(self) -> None:
         self._header.header_data = self._header_data()
@@ -368,6 +375,7 @@ class Dashboard:
         found = address.resolve(address.read(asked), self.runtime, self.state)
         self._returns = True
         with pn.io.hold():
+            self.state.show_split(found.split)
             if found.image is not None:
                 self.state.set_focus(found.image)
             self.state.param.update(**found.settings)
@@ -431,10 +439,17 @@ class Dashboard:
             "?": lambda: self._help.param.update(open=True),
         }
         if key in "1234" and len(key) == 1:
-            view = "abcd"[int(key) - 1]
-            state.view = "a" if view == "d" == state.view else view
+            self._go_to("abcd"[int(key) - 1])
         elif key in actions:
             actions[key]()
+
+    def _go_to(self, view: str) -> None:
+        """Make keys act on a view, and give it the keyboard; a second `4` folds D again."""
+        state = self.state
+        view = "a" if view == "d" == state.view and not state.maximised else view
+        # A view that has the main area to itself hands it on: the other would stay unseen.
+        state.param.update(view=view, maximised=view if state.maximised else "")
+        self._keys.go_to(view)
 
     def _toggle_maximised(self) -> None:
         state = self.state
@@ -463,7 +478,8 @@ class Dashboard:
 
     def _look_for_news(self) -> None:
         newer = self.runtime.store.newer_generation()
-        if newer is not None and not self._news.visible:
+        if newer is not None and not self._is_told:
+            self._is_told = True
             seen = self.runtime.store.generation
             self._news.append(shell.news(seen, newer))
             self._news.visible = True

@@ -6,14 +6,14 @@ import base64
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app import theme, thumbnails
 from app.aggregate import PointIndex
-from feature_store import Store, queries
+from feature_store import Store, StoreError, queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 THUMBNAILS_KEPT = 4096
 """Thumbnails of a store kept in memory."""
+
+FILL_S = 10.0
+"""Seconds that one thumbnail waits for the page of them that it belongs to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,9 @@ class ImageTable:
         """Return the rows of the given ids; ids that are not here are left out."""
         if not len(self.ids):
             return np.zeros(0, np.int64)
+        if self.ids[0] == 0 and self.ids[-1] == len(self.ids) - 1:
+            # Without gaps an id is its own row.
+            return ids[(ids >= 0) & (ids < len(self.ids))].astype(np.int64)
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         found: NDArray[np.int64] = at[self.ids[at] == ids]
         return found
@@ -97,6 +103,7 @@ class Runtime:
         self.class_names: tuple[str, ...] = tuple(store.class_names)
         self.key = str(store.manifest["tables"]["images"]["fingerprint"])[:16]
         self._thumbnails: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
+        self._filling: dict[int, threading.Event] = {}
         self._lock = threading.Lock()
         self._indices: dict[str, PointIndex] = {}
         self._flip_distances: dict[str, NDArray[np.float64]] = {}
@@ -107,6 +114,11 @@ class Runtime:
         from app.inference import InferenceService
 
         return InferenceService(self.store)
+
+    @cached_property
+    def has_random_weights(self) -> bool:
+        """Whether nobody trained the network, as the manifest tells; False where it does not."""
+        return random_weights(self.store.info, self.store.manifest.get("files", {}))
 
     @cached_property
     def images(self) -> ImageTable:
@@ -201,16 +213,60 @@ class Runtime:
             A grey placeholder where the image is missing or cannot be read.
         """
         with self._lock:
+            is_coming = self._filling.get(image_id)
+        if is_coming is not None:
+            is_coming.wait(FILL_S)
+        with self._lock:
             found = self._thumbnails.get(image_id)
             if found is not None:
                 self._thumbnails.move_to_end(image_id)
                 return found
         made = thumbnails.make(lambda: queries.image_bytes(self.store, image_id))
+        self._keep(image_id, made)
+        return made
+
+    def fill_thumbnails(self, image_ids: NDArray[np.int32], *, in_background: bool) -> None:
+        """Make the thumbnails of some images with one reading: one by one each costs a query.
+
+        Parameters
+        ----------
+        image_ids : ndarray of int32
+            At most a page of them; those that cannot be had are left to ``thumbnail``.
+        in_background : bool
+            Whether to read in a thread; who asks for one of them meanwhile waits for it.
+        """
+        done = threading.Event()
+        with self._lock:
+            known = self._thumbnails.keys() | self._filling.keys()
+            wanted = [int(i) for i in image_ids if int(i) not in known]
+            if len(wanted) < 2:
+                return
+            self._filling.update(dict.fromkeys(wanted, done))
+        if in_background:
+            fill = partial(self._fill, wanted, done)
+            threading.Thread(target=fill, name="thumbnails", daemon=True).start()
+        else:
+            self._fill(wanted, done)
+
+    def _fill(self, wanted: list[int], done: threading.Event) -> None:
+        try:
+            for image in queries.encoded_images(self.store, np.array(wanted, np.int32)):
+                if image.encoded is not None:
+                    self._keep(image.image_id, thumbnails.make(partial(bytes, image.encoded)))
+        except StoreError:
+            # Each of them is tried again, and answered, when it is asked for.
+            return
+        finally:
+            with self._lock:
+                for image_id in wanted:
+                    self._filling.pop(image_id, None)
+            done.set()
+
+    def _keep(self, image_id: int, made: tuple[bytes, str]) -> None:
         with self._lock:
             self._thumbnails[image_id] = made
             while len(self._thumbnails) > THUMBNAILS_KEPT:
                 self._thumbnails.popitem(last=False)
-        return made
 
     def thumbnail_url(self, image_id: int) -> str:
         """Return what an ``<img src>`` needs to show one image small.
@@ -230,6 +286,33 @@ class Runtime:
             return f"thumb/{self.key}/{int(image_id)}.png"
         content, media_type = self.thumbnail(int(image_id))
         return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def random_weights(info: Mapping[str, Any], files: Mapping[str, Any]) -> bool:
+    """Return whether a store says that the weights of its network are random.
+
+    Parameters
+    ----------
+    info : mapping
+        ``info`` of the manifest: what the stage ``capture`` was told of weights, and what
+        ``train`` left.
+    files : mapping
+        ``files`` of the manifest, with the hash of the weights.
+
+    Returns
+    -------
+    bool
+        True when the project named no weights and those of the store are not what ``train`` made;
+        False as well when the store does not say.
+    """
+    settings = dict(
+        dict(dict(info.get("provenance") or {}).get("capture") or {}).get("settings") or {}
+    )
+    model = settings.get("model")
+    if not isinstance(model, dict) or "weights" not in model or model["weights"] is not None:
+        return False
+    trained = dict(info.get("train") or {}).get("weights_sha256")
+    return trained is None or trained != dict(files.get("weights") or {}).get("sha256")
 
 
 def _image_table(store: Store) -> ImageTable:

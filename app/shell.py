@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _HEAD_CSS = (
     ":host{display:flex;align-items:center;gap:8px;padding:0 6px 0 10px;box-sizing:border-box}"
-    "@media (max-width:760px){:host{padding-left:4px}.vt-wide{display:none!important}}"
+    "@media (max-width:760px){:host{padding-left:4px}"
+    # The path set is the switch of C; there is room for it where the question was.
+    ":host(:not(.vt-head-c)) .vt-wide{display:none!important}}"
 )
 
 _TITLE_CSS = (
@@ -108,7 +110,7 @@ def view_frame(
         name,
         *tools,
         buttons,
-        css_classes=["vt-head"],
+        css_classes=["vt-head", f"vt-head-{key}"],
         stylesheets=[_HEAD_CSS],
         margin=0,
         sizing_mode="stretch_width",

@@ -170,7 +170,8 @@ VIEW_CSS = (
     "border:1px solid var(--vt-line);border-radius:var(--vt-radius);color:var(--vt-ink);"
     "font:400 var(--vt-fs-body)/1.38 var(--vt-font);font-variant-numeric:tabular-nums}"
     ".vt-head{flex:0 0 var(--vt-head-h)!important;height:var(--vt-head-h)!important}"
-    ".vt-body{min-height:0!important}"
+    ".vt-body{min-height:0!important}:host(:focus){outline:none}"
+    ":host(:focus-visible){outline:2px solid var(--vt-primary)!important;outline-offset:-2px}"
     "@media (max-width:760px){:host{border:0;border-radius:0}}"
 )
 """Sheet of the frame of a view."""

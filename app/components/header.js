@@ -10,13 +10,14 @@ export function render({ model, el }) {
     <div class="phone"><b></b><span></span></div><nav aria-label="Pages"></nav><div class="sp"></div>
     <form class="search" role="search">${SEARCH}<input type="text" autocomplete="off" spellcheck="false" aria-label="Search"/><kbd>/</kbd>
     <div class="hint" popover="manual"></div></form><div class="store"></div>
+    <button type="button" class="ib hand" id="seek" aria-label="Search" title="Search">${SEARCH}</button>
     <button type="button" class="ib desk" id="theme">${THEME}</button><button type="button" class="ib" id="help" aria-label="Help and keyboard" title="Help and keyboard (?)">${HELP}</button></div>`
   const $ = (s) => el.querySelector(s)
   const input = $("input"), hint = $(".hint"), form = $("form")
 
   function place() {
     const at = form.getBoundingClientRect()
-    hint.style.left = `${Math.max(8, at.right - 340)}px`
+    hint.style.left = `${Math.max(8, Math.min(at.right, innerWidth - 8) - 340)}px`
     hint.style.top = `${at.bottom + 5}px`
   }
   function showHint(none) {
@@ -41,12 +42,16 @@ export function render({ model, el }) {
   }
   const hide = () => { if (hint.matches(":popover-open")) hint.hidePopover() }
   input.addEventListener("focus", () => showHint(""))
-  input.addEventListener("blur", hide)
+  // On a phone the search takes the header's place while it is used.
+  const open = (on) => $(".header").classList.toggle("seeking", on)
+  input.addEventListener("blur", () => { hide(); open(false) })
   input.addEventListener("keydown", (e) => {
     if (e.key === "Escape") { input.value = ""; input.blur() }
     e.stopPropagation()
   })
   form.addEventListener("submit", (e) => { e.preventDefault(); model.send_msg({ search: input.value }) })
+  const take = () => { open(true); input.focus(); input.select() }
+  $("#seek").onclick = take
   $("#theme").onclick = () => model.send_msg({ theme: true })
   $("#help").onclick = () => model.send_msg({ help: true })
 
@@ -114,7 +119,6 @@ export function render({ model, el }) {
   }
   model.on("msg:custom", found)
   // Asked for by the key in the browser: through the server, the first letters typed would be lost.
-  const take = () => { input.focus(); input.select() }
   document.addEventListener("vatun-search", take)
   model.on("remove", () => {
     removeEventListener("resize", draw)

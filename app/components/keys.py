@@ -19,7 +19,7 @@ HELP = (
     ("← →", "move the focus through the selection"),
     ("1 2 3 4", "go to a view"),
     ("f", "maximise the view, or give it back its place"),
-    ("Esc", "close what is open, then clear the selection"),
+    ("Esc", "close what is on top, one thing at a time, then clear the selection"),
     ("/", "search"),
     ("i", "select the others"),
     ("z, Shift z", "undo, redo"),
@@ -53,6 +53,16 @@ class Keys(JSComponent):
         self._on_address = on_address
         self._moves = 0
         super().__init__(**params)
+
+    def go_to(self, view: str) -> None:
+        """Give the keyboard to the frame of a view.
+
+        Parameters
+        ----------
+        view : str
+            ``"a"`` to ``"d"``.
+        """
+        self._send_msg({"view": view})
 
     def write_address(self, text: str, *, is_step: bool) -> None:
         """Show an address; the newest of a burst wins.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 
 from app import safe, theme
+from app.runtime import random_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -208,12 +209,14 @@ def _data(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _network(info: Mapping[str, Any], description: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, capture = dict(info.get("model", {})), dict(info.get("capture", {}))
-    weights = dict(dict(description.get("files", {})).get("weights", {}))
+    files = dict(description.get("files", {}))
+    weights = dict(files.get("weights", {}))
     skipped = capture.get("skipped_layers", [])
     pairs = [
         ("builder", model.get("builder", "")),
         ("classes", model.get("classes", "")),
         ("weights, sha256", weights.get("sha256", "")),
+        ("trained", "no: its weights are random" if random_weights(info, files) else ""),
         ("embedding", _embedding(capture)),
         ("captured on", capture.get("device", "")),
         ("images per second", _rate(capture.get("images_per_second"))),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import panel as pn
 
-from app import safe
+from app import safe, sessions
 from app.components.controls import ActionButtons
 from app.components.test_bench import TestBench
 from app.inference import (
@@ -115,8 +115,7 @@ class TestingView(pn.viewable.Viewer):
         )
         state.param.watch(self._place, ["projection"])
         pn.state.onload(self._follow)
-        if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
-            pn.state.on_session_destroyed(lambda _: self._leave())
+        sessions.on_closed(self._leave)
 
     def __panel__(self) -> pn.viewable.Viewable:
         tools: list[Any] = [self._label]
