@@ -1,12 +1,17 @@
 """Orders of images: which of them the film strip and the finder show first.
 
 ``confidence`` and ``margin`` put the least sure image first, ``flip:NAME`` the one that the
-smallest change of that perturbation flips. Images without a value come last.
+smallest change of that perturbation flips. Images without a value come last. The film strip and
+the gallery know two more: ``errors`` begins with the surest wrong predictions, ``id`` goes by id.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,8 +26,16 @@ if TYPE_CHECKING:
 
 CONFIDENCE = "confidence"
 MARGIN = "margin"
+ERRORS = "errors"
+ID = "id"
 FLIP = "flip:"
 """What the order by smallest flip begins with; the name of the perturbation follows."""
+
+_MANY = 5_000
+_KEPT = 4
+
+_wholes: WeakKeyDictionary[Runtime, OrderedDict[str, _Whole]] = WeakKeyDictionary()
+_sorting = threading.Lock()
 
 
 def known_orders(runtime: Runtime) -> dict[str, str]:
@@ -39,6 +52,19 @@ def order_or_default(runtime: Runtime, order: object) -> str:
     return order if isinstance(order, str) and order in known_orders(runtime) else CONFIDENCE
 
 
+def strip_orders(runtime: Runtime) -> dict[str, str]:
+    """Return every order of the film strip and the gallery, and how the page says it."""
+    known = known_orders(runtime)
+    added = {ERRORS: "most confident errors first", ID: "by id"}
+    first = {name: known[name] for name in (CONFIDENCE, MARGIN)}
+    return {**first, **added, **known}
+
+
+def strip_order(runtime: Runtime, order: object) -> str:
+    """Return ``order`` where the film strip has it, else the order by confidence."""
+    return order if isinstance(order, str) and order in strip_orders(runtime) else CONFIDENCE
+
+
 def flip_of(order: str) -> str:
     """Return the perturbation of an order by smallest flip; empty for any other order."""
     return order.removeprefix(FLIP) if order.startswith(FLIP) else ""
@@ -52,18 +78,24 @@ def order_values(runtime: Runtime, order: str) -> NDArray[np.floating]:
     runtime : Runtime
         Of the store.
     order : str
-        One of ``known_orders``.
+        One of ``strip_orders``.
 
     Returns
     -------
     ndarray of shape (n_images,), float
-        Scores in [0, 1], or distances in the unit of the perturbation: infinite where nothing on
-        the grid flips the image. NaN where nothing is known.
+        Scores in [0, 1], for ``errors`` negated where the prediction is wrong; for ``id`` the
+        ids; or distances in the unit of the perturbation: infinite where nothing on the grid
+        flips the image. NaN where nothing is known.
     """
     name = flip_of(order)
     if name:
         return runtime.flip_distance(name)
-    return runtime.images.margin if order == MARGIN else runtime.images.confidence
+    table = runtime.images
+    if order == ERRORS:
+        return np.where(table.is_wrong, -table.confidence, table.confidence)
+    if order == ID:
+        return table.ids.astype(np.float64)
+    return table.margin if order == MARGIN else table.confidence
 
 
 def sorted_rows(runtime: Runtime, rows: NDArray[np.int64], order: str) -> NDArray[np.int64]:
@@ -76,22 +108,71 @@ def sorted_rows(runtime: Runtime, rows: NDArray[np.int64], order: str) -> NDArra
     rows : ndarray of int64
         Rows to sort.
     order : str
-        One of ``known_orders``.
+        One of ``strip_orders``.
 
     Returns
     -------
     ndarray of int64
-        Infinite values, then unknown ones, at the end.
+        Infinite values, then unknown ones, at the end. Not to be written.
     """
-    # A stable argsort leaves NaN after infinity.
-    found: NDArray[np.int64] = rows[np.argsort(order_values(runtime, order)[rows], kind="stable")]
+    if len(rows) <= _MANY or not (rows[1:] > rows[:-1]).all():
+        return rows[_argsort(order_values(runtime, order)[rows])]
+    whole = _whole(runtime, order)
+    if len(rows) == len(whole.rows):
+        return whole.rows
+    # Of very many, picking them from the order of all is quicker than sorting them.
+    is_wanted = np.zeros(len(whole.rows), dtype=bool)
+    is_wanted[rows] = True
+    found: NDArray[np.int64] = whole.rows[is_wanted[whole.rows]]
     return found
+
+
+def sorted_ids(runtime: Runtime, rows: NDArray[np.int64], order: str) -> NDArray[np.int32]:
+    """Return the image ids of rows in an order; see ``sorted_rows``.
+
+    Returns
+    -------
+    ndarray of int32
+        Not to be written: where all images are asked for, sessions share it.
+    """
+    found = sorted_rows(runtime, rows, order)
+    if len(found) > _MANY and len(found) == len(runtime.images.ids):
+        return _whole(runtime, order).ids
+    return runtime.images.ids[found]
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """All rows of a store in an order, and their image ids."""
+
+    rows: NDArray[np.int64]
+    ids: NDArray[np.int32]
+
+
+def _whole(runtime: Runtime, order: str) -> _Whole:
+    """Return all images in an order: sorted once, then shared by the sessions of the process."""
+    with _sorting:
+        kept = _wholes.setdefault(runtime, OrderedDict())
+        if order not in kept:
+            rows = _argsort(order_values(runtime, order))
+            kept[order] = _Whole(rows, runtime.images.ids[rows])
+            for made in (kept[order].rows, kept[order].ids):
+                made.flags.writeable = False
+            while len(kept) > _KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(order)
+        return kept[order]
+
+
+def _argsort(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    # A stable argsort leaves NaN after infinity.
+    return np.argsort(values, kind="stable")
 
 
 def order_words(runtime: Runtime, rows: NDArray[np.int64], order: str) -> str:
     """Say how images are ordered; with a smallest flip, how many of them have one to sort by."""
     swept = swept_words(runtime, rows, order)
-    return known_orders(runtime)[order] + (f" ({swept})" if swept else "")
+    return strip_orders(runtime)[order] + (f" ({swept})" if swept else "")
 
 
 def swept_words(runtime: Runtime, rows: NDArray[np.int64], order: str) -> str:

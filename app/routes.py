@@ -1,16 +1,21 @@
-"""Thumbnails by address: ``panel serve app --plugins app.routes``."""
+"""Thumbnails and downloads by address: ``panel serve app --plugins app.routes``."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from app import thumbnails
+from app import export, thumbnails
 from app.runtime import find_runtime
+from feature_store import StoreError
+
+if TYPE_CHECKING:
+    from tornado.web import RequestHandler
 
 _DECIMAL = re.compile(r"\d{1,9}")
 
@@ -43,8 +48,46 @@ class Thumbnail(AuthRequestHandler):
         return bool(provider and provider.endpoints)
 
 
-ROUTES: list[tuple[str, type[Thumbnail], dict[str, Any]]] = [
-    (r"/thumb/([0-9a-f]{4,16})/(\d{1,9})\.png", Thumbnail, {})
+class Download(AuthRequestHandler):
+    """Answers ``export/<secret>/<name>`` once, with the file that a session asked for.
+
+    The secret was told to that session alone; the login that the page asks for is asked for here
+    too.
+    """
+
+    @authenticated
+    async def get(self, token: str) -> None:
+        """Send the file a piece at a time, or 404 when nothing (any more) waits under the name."""
+        wanted = export.TICKETS.take(token)
+        if wanted is None:
+            self.send_error(404)
+            return
+        loop = asyncio.get_running_loop()
+        pieces = wanted.pieces()
+        try:
+            # An error in the first piece is still an answer; later the connection breaks.
+            piece = await loop.run_in_executor(None, next, pieces, None)
+        except StoreError:
+            self.send_error(500)
+            return
+        self.set_header("Content-Type", wanted.media_type)
+        self.set_header("Content-Disposition", f'attachment; filename="{wanted.name}"')
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        try:
+            while piece is not None:
+                self.write(piece)
+                # Waits until the reader has taken it: a slow one holds no more than this.
+                await self.flush()
+                piece = await loop.run_in_executor(None, next, pieces, None)
+        except StreamClosedError:
+            return
+        self.finish()
+
+
+ROUTES: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+    (r"/thumb/([0-9a-f]{4,16})/(\d{1,9})\.png", Thumbnail, {}),
+    (r"/export/([A-Za-z0-9_-]{32})/[A-Za-z0-9_.-]{1,120}", Download, {}),
 ]
 """Read by ``panel serve --plugins``, and given to ``pn.serve(extra_patterns=...)`` in tests."""
 

@@ -14,6 +14,7 @@ export function render({ model, el }) {
     <button type="button" class="ib" data-act="undo" aria-label="Undo" title="Undo (z)">${line(UNDO)}</button>
     <button type="button" class="ib desk" data-act="redo" aria-label="Redo" title="Redo (Shift z)">${line(UNDO, 'style="transform:scaleX(-1)"')}</button>
     <button type="button" class="btn" data-act="clear" title="Clear the selection (Esc)">Clear</button></section>`
+  exportMenu(model, el.querySelector(".selbar"))
   const $ = (s) => el.querySelector(s)
   for (const button of el.querySelectorAll("[data-act]"))
     button.onclick = () => model.send_msg({ act: button.dataset.act })

@@ -10,7 +10,8 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from app import orders, safe, theme
+from app import export, orders, safe, theme, thumbnails
+from app.components.assets import script
 from feature_store.patterns.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -38,21 +39,30 @@ class SelectionBar(JSComponent):
         ``{"id", "url", "label", "bad", "focus"}`` of each picture.
     bar_orders : list of dict
         ``{"value", "label"}`` of each order of the film strip.
+    bar_exports : list of dict
+        ``{"kind", "label", "detail", "can"}`` of each entry of the menu "Export".
     """
 
     bar_data = param.Dict(default={})
     bar_film = param.List(default=[], item_type=dict)
     bar_orders = param.List(default=[], item_type=dict)
+    bar_exports = param.List(default=[], item_type=dict)
 
-    _esm = _HERE / "selection_bar.js"
-    _stylesheets: ClassVar[list[Any]] = [_HERE / "bars.css", _HERE / "selection_bar.css"]
+    _esm = script("export.js", "selection_bar.js")
+    _stylesheets: ClassVar[list[Any]] = [
+        _HERE / "bars.css",
+        _HERE / "selection_bar.css",
+        _HERE / "export.css",
+    ]
 
     def __init__(self, runtime: Runtime, state: SessionState, **params: Any) -> None:
         self._runtime = runtime
         self._state = state
         self._order: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._counted: tuple[object, ...] = ()
+        self._said: dict[str, Any] = {}
         super().__init__(**params)
-        self._orders = orders.known_orders(runtime)
+        self._orders = orders.strip_orders(runtime)
         self.bar_orders = [{"value": key, "label": said} for key, said in self._orders.items()]
         self._refresh()
         state.param.watch(
@@ -77,6 +87,7 @@ class SelectionBar(JSComponent):
         order = msg.get("order")
         if isinstance(order, str) and order in self._orders:
             self._state.order = order
+        self._send_export(msg.get("export"))
         actions = {
             "previous": lambda: self.move(-1),
             "next": lambda: self.move(1),
@@ -89,6 +100,20 @@ class SelectionBar(JSComponent):
         if action is not None:
             action()
 
+    def _send_export(self, kind: object) -> None:
+        """Offer the selection as a file, or all shown images when nothing is selected."""
+        state = self._state
+        allowed = {each["kind"] for each in self.bar_exports if each["can"]}
+        if isinstance(kind, str) and kind in allowed:
+            wanted = export.Export(
+                runtime=self._runtime,
+                kind=kind,
+                ids=state.selected_ids,
+                origin=state.selection.origin,
+                split=state.split,
+            )
+            self._send_msg({"download": export.handed_over(wanted)})
+
     def _position(self) -> int | None:
         """Where the focus stands in the film strip's order."""
         if self._state.focus is None:
@@ -98,29 +123,45 @@ class SelectionBar(JSComponent):
 
     def _order_name(self) -> str:
         """Order of the strip; an order that this store does not have is that by confidence."""
-        return orders.order_or_default(self._runtime, self._state.order)
+        return orders.strip_order(self._runtime, self._state.order)
 
     def _refresh(self) -> None:
-        table = self._runtime.images
-        rows = table.rows(self._state.selected_ids)
-        self._order = table.ids[orders.sorted_rows(self._runtime, rows, self._order_name())]
+        """Draw the bar; what is counted stays as it is while only the focus moves."""
+        state = self._state
+        asked = (state.selection, state.split, self._order_name())
+        if asked != self._counted:
+            table = self._runtime.images
+            rows = table.rows(state.selected_ids)
+            self._order = orders.sorted_ids(self._runtime, rows, self._order_name())
+            self._said = self._texts(rows)
+            self.bar_exports = export.offers(self._runtime, len(rows))
+            self._counted = asked
         with pn.io.hold():
-            self.param.update(bar_data=self._texts(rows), bar_film=self._film())
+            self.param.update(
+                bar_data={**self._said, **self._at(), "can": self._can()},
+                bar_film=self._film(),
+            )
+
+    def _can(self) -> dict[str, bool]:
+        state = self._state
+        return {
+            "undo": state.can_undo,
+            "redo": state.can_redo,
+            "clear": not state.selection.is_all,
+            "invert": not state.selection.is_all,
+        }
 
     def _texts(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         state, table = self._state, self._runtime.images
         universe = table.rows(state.universe)
         base = _share(table.is_wrong[universe])
         total = f"{len(universe):,}"
+        order = self._order_name()
         common = {
-            "can": {
-                "undo": state.can_undo,
-                "redo": state.can_redo,
-                "clear": not state.selection.is_all,
-                "invert": not state.selection.is_all,
-            },
             **self._mix(rows),
-            **self._at(rows),
+            "order": order,
+            "ordered": orders.order_words(self._runtime, rows, order),
+            "swept": orders.swept_words(self._runtime, rows, order),
         }
         if state.selection.is_all:
             return {
@@ -160,22 +201,18 @@ class SelectionBar(JSComponent):
         )
         return {"mix": mix, "mixtext": said}
 
-    def _at(self, rows: NDArray[np.int64]) -> dict[str, str]:
+    def _at(self) -> dict[str, str]:
         """Where the focus stands in the strip, and how the strip is ordered."""
-        order, at = self._order_name(), self._position()
+        at = self._position()
         of = f"{len(self._order):,}"
         place = f"{of} images" if at is None else f"{at + 1:,} of {of}"
-        return {
-            "at": f"{place}, {orders.order_words(self._runtime, rows, order)}",
-            "place": place,
-            "order": order,
-            "swept": orders.swept_words(self._runtime, rows, order),
-        }
+        return {"at": f"{place}, {self._said['ordered']}", "place": place}
 
     def _film(self) -> list[dict[str, Any]]:
         at = self._position() or 0
         first = max(0, min(at - FILM_LENGTH // 2, len(self._order) - FILM_LENGTH))
         shown = self._order[first : first + FILM_LENGTH]
+        self._runtime.fill_thumbnails(shown, in_background=thumbnails.served_by_url())
         return [self._picture(int(image_id)) for image_id in shown]
 
     def _picture(self, image_id: int) -> dict[str, Any]:

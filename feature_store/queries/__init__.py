@@ -12,6 +12,11 @@ from feature_store.patterns.recommend import (
     top_patterns,
 )
 from feature_store.patterns.strength import members_by_strength, page_of
+from feature_store.queries.calibration import (
+    CalibrationRows,
+    calibration_error,
+    calibration_rows,
+)
 from feature_store.queries.counts import (
     Accuracy,
     SelectionSummary,
@@ -20,6 +25,7 @@ from feature_store.queries.counts import (
     film_strip,
     selection_summary,
 )
+from feature_store.queries.falls import ClassCurves, Falls, class_curves, falls
 from feature_store.queries.filters import FilterHistogram, filter_histogram
 from feature_store.queries.flips import (
     FlipQuantiles,
@@ -30,9 +36,22 @@ from feature_store.queries.flips import (
     flip_quantiles,
     fragile_images,
     fragility,
+    sturdy_images,
     swept_perturbations,
 )
-from feature_store.queries.images import ImageRow, image_bytes, image_row, scores_of
+from feature_store.queries.images import (
+    LABELS_AT_ONCE,
+    ByteQueue,
+    EncodedImage,
+    ImageRow,
+    bytes_per_image,
+    encoded_images,
+    image_bytes,
+    image_labels,
+    image_row,
+    parquet_pieces,
+    scores_of,
+)
 from feature_store.queries.keys import KEY_LENGTH, image_of_key, short_key
 from feature_store.queries.network import (
     ActivationReference,
@@ -46,11 +65,15 @@ from feature_store.queries.network import (
     top_images,
 )
 from feature_store.queries.points import (
+    ColumnValues,
     ImageTable,
     MapPoints,
+    StoredColumn,
+    column_values,
     image_table,
     map_points,
     projections,
+    stored_columns,
 )
 from feature_store.queries.simulation import (
     Crossing,
@@ -60,12 +83,28 @@ from feature_store.queries.simulation import (
     simulated_splits,
     simulation_rows,
 )
+from feature_store.queries.sweeps import (
+    Consistency,
+    SweptImages,
+    consistency,
+    harmless_changes,
+    swept_images,
+    swept_magnitudes,
+)
 
 __all__ = [
     "KEY_LENGTH",
+    "LABELS_AT_ONCE",
     "Accuracy",
     "ActivationReference",
+    "ByteQueue",
+    "CalibrationRows",
+    "ClassCurves",
+    "ColumnValues",
+    "Consistency",
     "Crossing",
+    "EncodedImage",
+    "Falls",
     "FilterHistogram",
     "FlipQuantiles",
     "FragileImages",
@@ -79,13 +118,23 @@ __all__ = [
     "SelectionSummary",
     "SimulationRows",
     "SmallestFlip",
+    "StoredColumn",
+    "SweptImages",
     "SweptPerturbation",
     "TopImages",
     "accuracy_by_split",
     "activation_percentiles",
     "activation_reference",
     "activations_of",
+    "bytes_per_image",
+    "calibration_error",
+    "calibration_rows",
+    "class_curves",
+    "column_values",
     "confusion_matrix",
+    "consistency",
+    "encoded_images",
+    "falls",
     "film_strip",
     "filter_histogram",
     "first_below",
@@ -93,7 +142,9 @@ __all__ = [
     "flip_quantiles",
     "fragile_images",
     "fragility",
+    "harmless_changes",
     "image_bytes",
+    "image_labels",
     "image_of_key",
     "image_row",
     "image_table",
@@ -101,6 +152,7 @@ __all__ = [
     "map_points",
     "members_by_strength",
     "page_of",
+    "parquet_pieces",
     "path_of",
     "pattern_card",
     "pattern_index",
@@ -116,6 +168,10 @@ __all__ = [
     "simulated_perturbations",
     "simulated_splits",
     "simulation_rows",
+    "stored_columns",
+    "sturdy_images",
+    "swept_images",
+    "swept_magnitudes",
     "swept_perturbations",
     "top_images",
     "top_patterns",

@@ -152,7 +152,9 @@ def accuracy_by_split(store: Store) -> tuple[Accuracy, ...]:
     return tuple(found)
 
 
-def confusion_matrix(store: Store, *, split: str | None = None) -> NDArray[np.int64]:
+def confusion_matrix(
+    store: Store, *, split: str | None = None, image_ids: Ids | None = None
+) -> NDArray[np.int64]:
     """Count images by true and predicted class.
 
     Parameters
@@ -161,6 +163,8 @@ def confusion_matrix(store: Store, *, split: str | None = None) -> NDArray[np.in
         Opened store.
     split : str, optional
         Part of the data set; all by default.
+    image_ids : sequence of int, optional
+        A selection; all images by default.
 
     Returns
     -------
@@ -169,6 +173,10 @@ def confusion_matrix(store: Store, *, split: str | None = None) -> NDArray[np.in
     """
     images = image_table(store)
     is_counted = images.true_class != UNKNOWN
+    if image_ids is not None:
+        is_chosen = np.zeros(len(is_counted), dtype=bool)
+        is_chosen[_rows(images, image_ids)] = True
+        is_counted &= is_chosen
     if split is not None:
         is_counted &= np.array([name == split for name in images.splits], bool)[images.split]
     n_classes = len(store.class_names)

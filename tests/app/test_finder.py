@@ -301,7 +301,7 @@ def test_without_sweeps_the_rest_works_and_the_command_is_said(unswept):
     assert item["classes"].startswith(f"{PAYLOAD} → ")
     bar = SelectionBar(unswept, state)
     assert bar.bar_data["at"] == "500 images, least confident first"
-    assert len(bar.bar_orders) == 2
+    assert [order["value"] for order in bar.bar_orders] == ["confidence", "margin", "errors", "id"]
 
 
 def test_names_are_set_as_text():
