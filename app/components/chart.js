@@ -65,5 +65,5 @@ function chart(box, o) {
     if (o.drag) add(svg, "rect", { class: "knob", x: sx(o.now) - 9, y: 0, width: 18, height: H - m.b, fill: "transparent" })
   }
   box.append(svg)
-  return { back: (px) => Math.min(x1, Math.max(x0, x0 + (px - m.l) / (W - m.l - m.r) * (x1 - x0))) }
+  return { sx, sy, back: (px) => Math.min(x1, Math.max(x0, x0 + (px - m.l) / (W - m.l - m.r) * (x1 - x0))) }
 }

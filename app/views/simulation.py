@@ -11,8 +11,9 @@ from app.components.controls import Choice
 from app.components.curves import SimulationCurves
 from app.inference import PERTURBATION_SPECS, Change, VatunError
 from app.state import MEASURES
-from app.views.simulation_curves import HOLDS_ABOVE, draw_data
-from feature_store import queries
+from app.views.simulation_curves import HOLDS_ABOVE, draw_data, magnitude_text, shown_classes
+from app.views.simulation_measures import MeasuresView
+from feature_store import StoreError, queries
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -23,7 +24,7 @@ _MEASURE_NAMES = {"mean_score": "Mean score", "accuracy": "Accuracy"}
 
 _BESIDE = (
     f"Beside each class: the change at which it falls below {HOLDS_ABOVE:g}; "
-    f"\u201c< {HOLDS_ABOVE:g}\u201d is below it even unchanged."
+    f"\u201c< {HOLDS_ABOVE:g}\u201d alone: below it without a change already."
 )
 
 _N_CSS = (
@@ -34,7 +35,17 @@ _BODY_CSS = (
     ":host{min-height:0!important;overflow:hidden;padding:0 10px 4px;box-sizing:border-box}"
     # On a low window the view is folded to its head.
     "@media (min-width:761px) and (max-height:700px){:host{padding-bottom:0}}"
+    ":host(.all){overflow-y:auto}:host(.all) .vt-curves{flex:0 0 44%!important;"
+    "min-height:250px!important}:host(.all) .vt-measures{flex:none!important}"
+    ":host(:not(.all)) .vt-measures{display:none!important}"
+    "@media (max-width:760px){:host(.all) .vt-curves{flex:0 0 620px!important}}"
 )
+
+_KEPT = 24
+"""Tables of curves that a session keeps."""
+
+FOUND = 12
+"""Class names that the search offers."""
 
 
 class SimulationView(pn.viewable.Viewer):
@@ -59,7 +70,7 @@ class SimulationView(pn.viewable.Viewer):
             if isinstance(spec, dict) and "name" in spec
         }
         self._simulated = simulated
-        self._tables: dict[str, SimulationRows] = {}
+        self._tables: dict[tuple[str, tuple[int, ...]], SimulationRows] = {}
         stale = runtime.store.stale_tables().get("simulation")
         if stale is not None or not runtime.store.has("simulation") or not self._specs:
             self._frame = self._empty(stale)
@@ -68,7 +79,19 @@ class SimulationView(pn.viewable.Viewer):
             first = "rotation" if "rotation" in self._specs else next(iter(self._specs))
             state.simulation_perturbation = first
         self._curves = SimulationCurves(
-            self._pick_class, self._pick_magnitude, sizing_mode="stretch_both", margin=0
+            self._pick_class,
+            self._pick_magnitude,
+            self._pick_point,
+            self._find_class,
+            sizing_mode="stretch_both",
+            margin=0,
+            css_classes=["vt-curves"],
+        )
+        self._measures = MeasuresView(
+            runtime,
+            state,
+            labels={name: _label(name, spec) for name, spec in self._specs.items()},
+            on_magnitude=self._pick_magnitude,
         )
         self._frame = self._build()
         state.param.watch(
@@ -76,6 +99,7 @@ class SimulationView(pn.viewable.Viewer):
         )
         state.param.watch(lambda *_: self._draw_now(), ["change"])
         state.param.watch(lambda *_: self._draw_frame(), ["simulation_class", "focus"])
+        state.param.watch(lambda *_: self._draw_size(), ["maximised"])
         self._refresh()
         self._draw_frame()
 
@@ -124,8 +148,9 @@ class SimulationView(pn.viewable.Viewer):
             align="center",
             css_classes=["vt-wide"],
         )
-        body = pn.Column(
+        self._body = body = pn.Column(
             self._curves,
+            self._measures,
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[_BODY_CSS],
@@ -154,25 +179,36 @@ class SimulationView(pn.viewable.Viewer):
         parts.append("95 % band")
         return " · ".join(parts)
 
-    def _table(self, perturbation: str) -> SimulationRows:
-        if perturbation not in self._tables:
-            self._tables[perturbation] = queries.simulation_rows(self._runtime.store, perturbation)
-        return self._tables[perturbation]
+    def _table(self, perturbation: str, classes: tuple[int, ...]) -> SimulationRows:
+        """Read the curves of some classes; with very many, of no others."""
+        key = (perturbation, tuple(sorted(classes)))
+        if key not in self._tables:
+            if len(self._tables) >= _KEPT:
+                self._tables.clear()
+            self._tables[key] = queries.simulation_rows(
+                self._runtime.store, perturbation, true_classes=key[1]
+            )
+        return self._tables[key]
 
     def _refresh(self) -> None:
         state = self._state
         name = state.simulation_perturbation
         if name not in self._specs:
             return
-        spec = self._specs[name]
+        curves = queries.class_curves(self._runtime.store, name)
+        order = shown_classes(curves, state.simulation_measure, self._framed())
+        self._drawn = set(order)
         data = draw_data(
-            self._table(name),
+            self._table(name, tuple(order)),
+            order=order,
+            total=len(curves.true_classes),
             class_names=self._runtime.class_names,
-            label=_label(name, spec),
+            label=_label(name, self._specs[name]),
             measure=state.simulation_measure,
         )
         with pn.io.hold():
-            self._curves.param.update(curves_data=data, curves_now=self._now())
+            self._curves.param.update(curves_data=data, curves_now=self._now(), curves_said="")
+            self._measures.cards.measures_now = self._now()
 
     def _now(self) -> float:
         """Magnitude of the focus image's change, of the perturbation that is shown."""
@@ -182,15 +218,28 @@ class SimulationView(pn.viewable.Viewer):
         return float(change.magnitudes.get(name, identity)) if change is not None else identity
 
     def _draw_now(self) -> None:
-        self._curves.curves_now = self._now()
+        self._curves.curves_now = self._measures.cards.measures_now = self._now()
 
-    def _draw_frame(self) -> None:
-        """Frame the panel of the chosen class, else of the focus image's true class."""
+    def _draw_size(self) -> None:
+        """Show every measure while the view is maximised."""
+        is_all = self._state.maximised == "d"
+        self._body.css_classes = ["vt-body", "all"] if is_all else ["vt-body"]
+
+    def _framed(self) -> int | None:
+        """Return the chosen class, else the true class of the focus."""
         framed = self._state.simulation_class
         if framed is None:
             row = self._runtime.images.row(self._state.focus)
             if row is not None and self._runtime.images.true_class[row] >= 0:
                 framed = int(self._runtime.images.true_class[row])
+        return framed
+
+    def _draw_frame(self) -> None:
+        """Frame the panel of the class that is looked at; bring it in if it is not drawn."""
+        framed = self._framed()
+        chosen = self._state.simulation_class
+        if chosen is not None and chosen not in self._drawn:
+            self._refresh()
         self._curves.curves_framed = framed
 
     def _pick_class(self, index: int) -> None:
@@ -205,6 +254,54 @@ class SimulationView(pn.viewable.Viewer):
                 table.ids[rows[table.true_class[rows] == index]],
                 f"class {safe.plain(runtime.class_names[index], limit=40)} on Simulation",
             )
+
+    def _pick_point(self, index: int, magnitude: float, predicted: int | None) -> None:
+        """Select the images behind a point of a curve."""
+        runtime, state = self._runtime, self._state
+        name = state.simulation_perturbation
+        if max(index, predicted or 0) >= len(runtime.class_names):
+            return
+        try:
+            found = queries.swept_images(
+                runtime.store, name, magnitude, true_class=index, predicted_class=predicted
+            )
+        except StoreError:
+            self._curves.curves_said = "This store keeps no single images of its sweeps."
+            return
+        names = [safe.plain(name, limit=24) for name in runtime.class_names]
+        where = f"{_label(name, self._specs[name])} {magnitude_text(name, found.magnitude)}"
+        what = "wrong" if predicted is None else f"predicted {names[predicted]}"
+        if not len(found.image_id):
+            self._curves.curves_said = (
+                f"None of {found.n_swept:,} swept {names[index]} images is {what} at {where}."
+            )
+            return
+        with pn.io.hold():
+            self._curves.curves_said = ""
+            state.simulation_class = index
+            state.select(
+                found.image_id,
+                f"{names[index]} {what} at {where}, {len(found.image_id):,} of "
+                f"{found.n_swept:,} swept",
+            )
+
+    def _find_class(self, text: str, is_final: bool) -> None:
+        """Offer the classes whose name holds what was typed; the last word frames one."""
+        typed = text.strip().casefold()
+        names = [safe.plain(name, limit=24) for name in self._runtime.class_names]
+        ranked = sorted(
+            (not name.casefold().startswith(typed), len(name), k)
+            for k, name in enumerate(names)
+            if typed and typed in name.casefold()
+        )
+        if not is_final:
+            self._curves.curves_found = [names[k] for _, _, k in ranked[:FOUND]]
+        elif ranked:
+            exact = [k for _, _, k in ranked if names[k].casefold() == typed]
+            self._curves.curves_said = ""
+            self._state.simulation_class = exact[0] if exact else ranked[0][2]
+        else:
+            self._curves.curves_said = f"No class is called {safe.plain(text, limit=40)}."
 
     def _pick_magnitude(self, magnitude: float) -> None:
         name = self._state.simulation_perturbation

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from feature_store.queries import Crossing, SimulationRows
+    from feature_store.queries import ClassCurves, Crossing, SimulationRows
 
 HOLDS_ABOVE = 0.8
 """Mean score (or accuracy) above which a class is said to hold."""
 
 MAX_PANELS = 10
+"""Classes that are drawn at once; up to two more do not make a list to search in."""
+
+MOST_CLASSES = 12
+"""Up to so many classes all are drawn."""
+
 _RIVALS = 3
 _RIVAL_FLOOR = 0.05
 
@@ -63,9 +68,48 @@ def magnitude_text(perturbation: str, value: float) -> str:
     return text.replace("-", "−")
 
 
+def shown_classes(curves: ClassCurves, measure: str, framed: int | None) -> list[int]:
+    """Choose the classes that are drawn, in the order of their panels.
+
+    Parameters
+    ----------
+    curves : ClassCurves
+        One perturbation, every class.
+    measure : str
+        ``"mean_score"`` or ``"accuracy"``.
+    framed : int or None
+        Class that is looked at: never left out.
+
+    Returns
+    -------
+    list of int
+        The class that falls under the smallest change first; all up to ``MOST_CLASSES``, else the
+        ``MAX_PANELS`` that fall fastest.
+    """
+    found = [
+        queries.first_below(
+            curves.magnitudes, curve, identity=curves.identity, threshold=HOLDS_ABOVE
+        )
+        for curve in curves.value[measure]
+    ]
+    hastes = [
+        _haste(*each, curves.identity) for each in zip(found, curves.value[measure], strict=True)
+    ]
+    order = sorted(range(len(found)), key=lambda k: hastes[k])
+    classes = [int(curves.true_classes[k]) for k in order]
+    if len(classes) <= MOST_CLASSES:
+        return classes
+    kept = classes[:MAX_PANELS]
+    if framed is not None and framed in classes and framed not in kept:
+        kept = [framed, *kept[:-1]]
+    return kept
+
+
 def draw_data(
     rows: SimulationRows,
     *,
+    order: Sequence[int],
+    total: int,
     class_names: Sequence[str],
     label: str,
     measure: str,
@@ -75,7 +119,11 @@ def draw_data(
     Parameters
     ----------
     rows : SimulationRows
-        One perturbation.
+        One perturbation, at least of the classes in ``order``.
+    order : sequence of int
+        Class indices of the panels; see ``shown_classes``.
+    total : int
+        How many classes were simulated.
     class_names : sequence of str
         Raw names by class index.
     label : str
@@ -86,40 +134,42 @@ def draw_data(
     Returns
     -------
     dict
-        Plain JSON data; the panels are ordered by how early their class falls, at most ten.
+        Plain JSON data.
     """
     value, low, high = own_curves(rows, measure)
     xs = [float(x) for x in rows.magnitudes]
     identity = rows.identity if np.isfinite(rows.identity) else xs[0]
-    falls = [
-        queries.first_below(rows.magnitudes, curve, identity=identity, threshold=HOLDS_ABOVE)
-        for curve in value
-    ]
-    order = sorted(range(len(falls)), key=lambda k: _haste(falls[k], value[k], identity))
-    order = order[:MAX_PANELS]
+    places = {int(index): k for k, index in enumerate(rows.true_classes)}
+    drawn = [places[index] for index in order if index in places]
     names = [safe.plain(name, limit=24) for name in class_names]
     kind = rows.perturbation
-    lines = [_line(int(rows.true_classes[k]), names, value[k], low[k], high[k]) for k in order]
     is_score = measure == "mean_score"
+    panels = []
+    for k in drawn:
+        fall = queries.first_below(
+            rows.magnitudes, value[k], identity=identity, threshold=HOLDS_ABOVE
+        )
+        panels.append(
+            {
+                **_line(int(rows.true_classes[k]), names, value[k], low[k], high[k]),
+                **_notes(fall, value[k], xs, identity, kind),
+                "n": int(rows.n[k]),
+                "lines": _rivals(rows, k, names) if is_score else [],
+            }
+        )
+    kept = ("id", "name", "colour", "y", "lo", "hi", "n")
     return {
         "x": xs,
         "xtexts": [f"{label} {magnitude_text(kind, x)}" for x in xs],
-        "ticks": _ticks(xs, identity, kind),
+        "ticks": axis_ticks(xs, identity, kind),
         "identity": identity,
-        "title": "All classes"
-        if len(order) == len(falls)
-        else f"{len(order)} of {len(falls):,} classes",
+        "title": "All classes" if len(drawn) == total else f"{len(drawn)} of {total:,} classes",
         "subtitle": "score of the true class" if is_score else "share predicted right",
+        "measure": "mean score" if is_score else "accuracy",
         "label": f"{'Mean score' if is_score else 'Accuracy'} against {label}",
-        "overview": lines,
-        "panels": [
-            {
-                **line,
-                **_notes(falls[k], value[k], xs, identity, kind),
-                "lines": _rivals(rows, k, names) if is_score else [],
-            }
-            for k, line in zip(order, lines, strict=True)
-        ],
+        "can_search": len(drawn) < total,
+        "overview": [{key: panel[key] for key in kept} for panel in panels],
+        "panels": panels,
     }
 
 
@@ -138,17 +188,22 @@ def _notes(
     identity: float,
     perturbation: str,
 ) -> dict[str, str]:
-    """How a panel's head says when its class falls: in words, and short."""
+    """Say when a class falls: for the head of its panel, short, and in full."""
     if fall.magnitude is None:
-        return {"note": "holds", "short": "holds"}
+        return {"note": "holds", "short": "holds", "long": f"nowhere below {HOLDS_ABOVE:g}"}
     if fall.is_below_at_identity:
         start = int(np.argmin(np.abs(np.asarray(xs) - identity)))
         return {
-            "note": f"{values[start]:.2f} unchanged",
+            "note": f"< {HOLDS_ABOVE:g} from the start",
             "short": f"< {HOLDS_ABOVE:g}",
+            "long": f"{values[start]:.2f} without a change, below {HOLDS_ABOVE:g} from the start",
         }
     text = magnitude_text(perturbation, fall.magnitude)
-    return {"note": f"< {HOLDS_ABOVE:g} at {text}", "short": text}
+    return {
+        "note": f"< {HOLDS_ABOVE:g} at {text}",
+        "short": text,
+        "long": f"falls below {HOLDS_ABOVE:g} at {text}",
+    }
 
 
 def _line(
@@ -178,6 +233,7 @@ def _rivals(rows: SimulationRows, k: int, names: Sequence[str]) -> list[dict[str
     others = [o for o in ranked[:MAX_PANELS] if o not in strongest]
     lines: list[dict[str, Any]] = [
         {
+            "id": classes[o],
             "name": names[classes[o]],
             "colour": "var(--vt-context)",
             "y": _numbers(rows.mean_score[k, :, o]),
@@ -186,6 +242,7 @@ def _rivals(rows: SimulationRows, k: int, names: Sequence[str]) -> list[dict[str
     ]
     for rank, o in enumerate(strongest):
         line = {
+            "id": classes[o],
             "name": names[classes[o]],
             "colour": theme.class_variable(classes[o], len(names)),
             "y": _numbers(rows.mean_score[k, :, o]),
@@ -199,7 +256,8 @@ def _rivals(rows: SimulationRows, k: int, names: Sequence[str]) -> list[dict[str
     return lines
 
 
-def _ticks(xs: list[float], identity: float, perturbation: str) -> list[list[Any]]:
+def axis_ticks(xs: Sequence[float], identity: float, perturbation: str) -> list[list[Any]]:
+    """Return ``[magnitude, text]`` of the ends of an axis and of the identity."""
     places = sorted({xs[0], identity, xs[-1]})
     return [
         [x, "0" if x == 0 and identity == 0 else magnitude_text(perturbation, x)] for x in places

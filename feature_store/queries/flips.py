@@ -226,6 +226,61 @@ def fragile_images(
     )
 
 
+def sturdy_images(
+    store: Store,
+    perturbation: str,
+    *,
+    ids: Sequence[int] | NDArray[np.int32] | None = None,
+    limit: int = 100,
+) -> FragileImages:
+    """Rank the images that a change hardly flips, the least fragile first.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    perturbation : str
+        Name of the perturbation.
+    ids : sequence of int, optional
+        Images to rank; all swept ones by default. Ids that were not swept are left out.
+    limit : int
+        Most images.
+
+    Returns
+    -------
+    FragileImages
+        First those that no magnitude of the grid flips, with an infinite distance, a NaN magnitude
+        and class -1; then by falling distance of the nearer flip. Equal ones by falling confidence
+        without a change, then by id.
+
+    Raises
+    ------
+    TableMissingError
+        When nothing was swept yet, naming the command.
+    QueryError
+        When this perturbation was not swept, naming those that were.
+    """
+    flips = _flips(store, perturbation)
+    rows = np.arange(len(flips.image_id))
+    if ids is not None:
+        rows = rows[np.isin(flips.image_id, np.asarray(ids, dtype=np.int64))]
+    side = flips.distance[rows].argmin(axis=1)
+    nearest = flips.distance[rows, side]
+    images = image_table(store)
+    confidence = images.confidence[np.searchsorted(images.image_id, flips.image_id[rows])]
+    order = np.lexsort((flips.image_id[rows], -confidence, -nearest))[: max(limit, 0)]
+    at, way = rows[order], side[order]
+    is_flipped = np.isfinite(nearest[order])
+    return FragileImages(
+        image_id=flips.image_id[at],
+        magnitude=np.where(is_flipped, flips.magnitude[at, way], np.nan),
+        distance=nearest[order],
+        flipped_class=np.where(is_flipped, flips.flipped_class[at, way], -1).astype(np.int16),
+        n_flipped=int(np.isfinite(nearest).sum()),
+        n_swept=len(rows),
+    )
+
+
 def flip_quantiles(
     store: Store,
     perturbation: str,

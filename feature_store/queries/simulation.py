@@ -103,7 +103,7 @@ def simulated_perturbations(store: Store) -> tuple[str, ...]:
         return ()
     rows = store.arrow("SELECT DISTINCT perturbation FROM simulation ORDER BY perturbation")
     found = rows["perturbation"].to_pylist()
-    order = [entry["name"] for entry in _declared(store)]
+    order = [entry["name"] for entry in declared_perturbations(store)]
     return tuple(sorted(found, key=lambda name: (name not in order, [*order, name].index(name))))
 
 
@@ -172,13 +172,18 @@ def simulation_rows(
         *lists,
     ).to_pydict()
     identity = next(
-        (entry["identity"] for entry in _declared(store) if entry["name"] == perturbation), np.nan
+        (
+            entry["identity"]
+            for entry in declared_perturbations(store)
+            if entry["name"] == perturbation
+        ),
+        np.nan,
     )
     return _spread(rows, perturbation, part, float(identity))
 
 
-def _declared(store: Store) -> list[dict[str, Any]]:
-    """Return the simulated perturbations as the stage noted them."""
+def declared_perturbations(store: Store) -> list[dict[str, Any]]:
+    """Return the simulated perturbations as the stage noted them: name, unit, identity, grid."""
     entries = dict(store.info.get("simulate", {})).get("perturbations", [])
     return [dict(entry) for entry in entries if isinstance(entry, dict)]
 

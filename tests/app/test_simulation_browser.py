@@ -1,0 +1,178 @@
+"""View D in real Chromium: points, tables, and every measure of the maximised view."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.app.conftest import PHONE, selected_count, text_of, wait_for
+
+pytestmark = pytest.mark.browser
+
+FIRST_ROW = ".rank tbody tr"
+
+
+@pytest.fixture
+def page(digits_server, open_page):
+    page = open_page(digits_server.url)
+    page.wait_for_selector(".over svg")
+    page.wait_for_selector(".smc svg")
+    return page
+
+
+def maximise(page):
+    page.locator(".view-d").get_by_label("Maximise Simulation").click()
+    page.wait_for_selector(FIRST_ROW)
+
+
+def place(page, selector, k):
+    """Return where the ``k``-th point of a chart's thickest line lies on the screen."""
+    return page.locator(selector).evaluate(
+        """(box, k) => {
+            const lines = [...box.querySelectorAll("svg path[fill=none]")]
+            const points = lines.at(-1).getAttribute("d").slice(1).split("L")
+            const [x, y] = points[k].split(" ").map(Number)
+            const at = box.getBoundingClientRect()
+            return [at.left + x, at.top + y]
+        }""",
+        k,
+    )
+
+
+def wrong_at(store, magnitude, name):
+    rows = store.arrow(
+        "select count(*) as n from sweeps s join images using (image_id) "
+        "join classes on class_index = true_class where perturbation = 'rotation' "
+        "and magnitude = ? and class_name = ? and s.predicted_class != true_class",
+        magnitude,
+        name,
+    )
+    return rows["n"][0].as_py()
+
+
+def test_a_point_of_a_panel_selects_its_images(page, digits_store):
+    maximise(page)
+    name = text_of(page, ".smc b")
+    x, y = place(page, ".smc:first-child .pl", 15)
+    page.mouse.move(x, y)
+    wait_for(lambda: page.locator(".read:popover-open").count(), what="what the point says")
+    said = text_of(page, ".read:popover-open")
+    assert said.startswith("Rotation 45°")
+    assert f"selects the {name} images that are wrong" in said
+    page.mouse.click(x, y)
+    expected = wrong_at(digits_store, 45.0, name)
+    wait_for(lambda: selected_count(page) == expected, what="the images of the point")
+    assert f"{name} wrong at Rotation 45°, {expected} of 10 swept" in text_of(
+        page, "section.selbar"
+    )
+
+
+def test_what_hovering_says_never_covers_its_chart(page):
+    x, y = place(page, ".over .pl", 15)
+    page.mouse.move(x, y)
+    wait_for(lambda: page.locator(".read:popover-open").count(), what="the readings")
+    chart = page.locator(".over .pl").bounding_box()
+    told = page.locator(".read:popover-open").bounding_box()
+    assert told["x"] >= chart["x"] + chart["width"] or told["y"] + told["height"] <= chart["y"]
+
+
+def test_the_curves_are_a_table_for_the_keyboard(page, digits_store):
+    page.get_by_label("Show as table").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".tables table")
+    assert page.locator(".tables tbody tr").count() == 25
+    heads = page.locator(".tables thead th").all_inner_texts()
+    assert len(heads) == 11
+    assert all(head.endswith("n 10") for head in heads[1:])
+    name = heads[1].split(" · ")[0]
+    row = page.locator(".tables tbody tr", has_text="Rotation 45°").first
+    row.locator("button").first.focus()
+    page.keyboard.press("Enter")
+    expected = wrong_at(digits_store, 45.0, name)
+    wait_for(lambda: selected_count(page) == expected, what="the images of the figure")
+    page.get_by_label("Which curves").select_option(index=1)
+    wait_for(lambda: len(page.locator(".tables thead th").all()) == 11, what="all lines")
+    assert "images of" in text_of(page, ".tables caption")
+    page.get_by_text("Show as chart").click()
+    page.wait_for_selector(".over svg")
+
+
+def test_the_ranking_sorts_and_leads_to_its_class_by_keyboard(page):
+    maximise(page)
+    assert page.locator(FIRST_ROW).count() == 110
+    head = page.locator("[data-sort=lost]")
+    head.click()
+    wait_for(lambda: page.locator("th[aria-sort=descending]").count() == 1, what="the other order")
+    lost = [int(text.split()[0].replace("−", "-")) for text in column(page, 5)]
+    assert lost == sorted(lost, reverse=True)
+    page.locator("[data-sort=name]").click()
+    wait_for(lambda: page.locator("th[aria-sort=ascending]").count() == 1, what="by name")
+    names = page.locator(f"{FIRST_ROW} th").all_inner_texts()
+    assert names == sorted(names)
+    page.locator("[data-sort=reach]").click()
+    page.locator(f"{FIRST_ROW} .go[tabindex='0']").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    row = page.locator(FIRST_ROW).nth(1)
+    name, change = row.locator("th").inner_text(), row.locator("td").first.inner_text()
+    page.keyboard.press("Enter")
+    wait_for(lambda: text_of(page, ".smc.on b") == name, what="the frame of the class")
+    change_list = page.get_by_label("Change", exact=True)
+    wait_for(
+        lambda: change_list.evaluate("e => e.selectedOptions[0].text") == change, what="the change"
+    )
+    wait_for(lambda: name in text_of(page, ".images .note"), what="images of the class")
+
+
+def column(page, place):
+    return page.locator(f"{FIRST_ROW} > :nth-child({place})").all_inner_texts()
+
+
+def test_calibration_follows_the_magnitude_and_is_a_table_too(page):
+    maximise(page)
+    assert "Unchanged · n 100" in text_of(page, ".calibration figcaption")
+    assert page.locator(".calibration circle").count() > 3
+    box = page.locator(".calibration .pl:not(.sq)").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.8, box["y"] + 60)
+    wait_for(
+        lambda: text_of(page, ".calibration figcaption").startswith("Rotation 1"),
+        what="the calibration under a change",
+    )
+    page.locator(".calibration .sh button").click()
+    page.wait_for_selector(".calibration table")
+    assert page.locator(".calibration table").first.locator("tbody tr").count() == 25
+
+
+def test_consistency_flips_and_images_are_there(page):
+    maximise(page)
+    before = text_of(page, ".consistency tbody tr td")
+    assert before.endswith("%")
+    picked = page.locator(".consistency select")
+    picked.select_option(index=1)
+    wait_for(
+        lambda: "of 100" not in text_of(page, ".consistency tbody tr td:last-child"),
+        what="the images of one predicted class",
+    )
+    assert page.locator(".flips tbody tr").count() == 10
+    first = page.locator(".images .th").first
+    image = int(first.get_attribute("data-image"))
+    first.click()
+    wait_for(
+        lambda: (
+            page.locator(".images .th.focus").count() >= 1
+            and int(page.locator(".images .th.focus").first.get_attribute("data-image")) == image
+        ),
+        what="the focus on that image",
+    )
+    page.keyboard.press("Escape")
+    page.locator(FIRST_ROW).first.wait_for(state="hidden")
+
+
+def test_all_measures_fit_a_phone(digits_server, open_page):
+    page = open_page(digits_server.url, size=PHONE, query="?theme=dark")
+    page.locator(".tabs button").nth(3).click()
+    page.wait_for_selector(".over svg")
+    maximise(page)
+    for part in (".ranking", ".images", ".flips", ".calibration", ".consistency"):
+        box = page.locator(part).bounding_box()
+        assert box["x"] >= -1, part
+        assert box["x"] + box["width"] <= PHONE[0] + 1, part
