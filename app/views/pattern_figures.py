@@ -195,7 +195,7 @@ def card(
         "is_bars": len(classes) > MOST_PIES,
         "count": f"{pattern.n_selected if is_counted else pattern.support:,}",
         "of": f" of {pattern.n_selection:,} selected" if is_counted else _images(runtime),
-        "in_all": f"{pattern.support:,} in all" if is_counted else "",
+        "in_all": _in_all(pattern) if is_counted else "",
         "count_help": _reason(pattern) if is_counted else "",
         "lift": "" if pattern.lift is None or not is_counted else _times(pattern.lift),
         "q": "" if pattern.q is None else f"q {_power(pattern.q)}",
@@ -210,6 +210,13 @@ def _images(runtime: Runtime) -> str:
     """Return what a pattern's support counts: images of every split, whichever is shown."""
     # The splits of a runtime are those of the data, and all of them together.
     return " images of all splits" if len(runtime.splits) > 2 else " images"
+
+
+def _in_all(pattern: PatternCard) -> str:
+    """Return how many members there are, and in the split that the selection is from."""
+    if pattern.n_among == pattern.support:
+        return f"{pattern.support:,} in all"
+    return f"{pattern.n_among:,} in its split, {pattern.support:,} in all"
 
 
 def _badge(pattern: PatternCard) -> str:
@@ -239,8 +246,10 @@ def _reason(pattern: PatternCard) -> str:
     """Return in words why a pattern is recommended for a selection."""
     words = (
         f"{pattern.n_selected:,} of the {pattern.n_selection:,} selected images are among its "
-        f"{pattern.support:,} members"
+        f"{pattern.n_among:,} members"
     )
+    if pattern.n_among != pattern.support:
+        words += " in the split that they are from"
     if pattern.lift is not None:
         words += f", {_times(pattern.lift)} as many as by chance"
     if pattern.q is not None:

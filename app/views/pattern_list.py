@@ -202,7 +202,7 @@ class Question:
             of_selection = (
                 gapped_cards.gapped_of_selection if skips else queries.patterns_of_selection
             )
-            return of_selection(store, name, ids, limit=limit)
+            return of_selection(store, name, ids, among=self.universe, limit=limit)
         if self.order == "path" and self.path is not None:
             of_path = gapped_cards.gapped_of_path if skips else queries.patterns_of_path
             return of_path(store, name, self.path, limit=limit, selection=ids)

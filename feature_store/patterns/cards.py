@@ -40,6 +40,8 @@ class PatternCard:
         Members.
     n_selected, n_selection : int
         Members that are selected, and images selected; both 0 without a selection.
+    n_among : int
+        Members among the images that the selection is compared with; all of them by default.
     lift : float or None
         How many times more members are selected than by chance; None without a selection.
     q : float or None
@@ -79,6 +81,7 @@ class PatternCard:
     support: int
     n_selected: int
     n_selection: int
+    n_among: int
     lift: float | None
     q: float | None
     purity: float | None
@@ -118,14 +121,17 @@ class Described:
         Their classes, -1 where there is no label.
     is_selected : ndarray of shape (support,), bool
         Whether they are selected.
+    is_among : ndarray of shape (support,), bool
+        Whether they belong to the images that the selection is compared with.
     n_classes, n_images, n_selection : int
-        Classes, images that were mined, and how many of those are selected.
+        Classes, images that the selection is compared with, and how many of those are selected.
     """
 
     ids: NDArray[np.int32]
     true_class: NDArray[np.integer]
     predicted_class: NDArray[np.integer]
     is_selected: NDArray[np.bool_]
+    is_among: NDArray[np.bool_]
     n_classes: int
     n_images: int
     n_selection: int
@@ -160,7 +166,8 @@ class Described:
         purity = tuple(float(bound) for bound in wilson_interval(top, labelled))
         entropy = float(class_entropy(true_counts)) if labelled else None
         n_selected = int(np.count_nonzero(self.is_selected))
-        chance = self.n_selection * len(self.ids) / max(self.n_images, 1)
+        n_among = int(np.count_nonzero(self.is_among))
+        chance = self.n_selection * n_among / max(self.n_images, 1)
         first = np.argsort(~self.is_selected, kind="stable")[:CARD_IMAGES]
         predicted = self.predicted_class
         return PatternCard(
@@ -169,6 +176,7 @@ class Described:
             support=len(self.ids),
             n_selected=n_selected,
             n_selection=self.n_selection,
+            n_among=n_among,
             lift=n_selected / chance if chance else None,
             q=q,
             purity=top / labelled if labelled else None,

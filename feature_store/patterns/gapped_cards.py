@@ -147,7 +147,13 @@ def gapped_of_path(
 
 
 def gapped_of_selection(
-    store: Store, path_set: str, image_ids: Ids, *, limit: int = 12, q_limit: float = Q_LIMIT
+    store: Store,
+    path_set: str,
+    image_ids: Ids,
+    *,
+    among: Ids | None = None,
+    limit: int = 12,
+    q_limit: float = Q_LIMIT,
 ) -> GappedRecommendation:
     """Recommend patterns that may skip layers and are over-represented in a selection.
 
@@ -165,6 +171,8 @@ def gapped_of_selection(
         Path set.
     image_ids : sequence of int
         The selection.
+    among : sequence of int, optional
+        Images that it was selected from; by default all that were mined.
     limit : int
         Most cards.
     q_limit : float
@@ -183,24 +191,30 @@ def gapped_of_selection(
     """
     paths = gapped_paths(store, path_set)
     rows = paths.rows(image_ids)
+    base = None if among is None else paths.rows(among)
+    n_images = len(paths.ids) if base is None else len(base)
+    if base is not None:
+        rows = np.intersect1d(rows, base, assume_unique=True)
     if len(rows) < MIN_SELECTED:
         return _of_few(store, path_set, paths, rows, limit)
     least = max(MIN_SELECTED, -(-len(rows) // LEAST_SHARE))
     found = gapped_patterns_of_selection(
         store, path_set, paths.ids[rows], min_images=least, limit=TESTED, is_against_all=True
     )
-    support = paths.supports([pattern.items for pattern in found])
+    items = [pattern.items for pattern in found]
+    in_all = paths.supports(items)
+    support = in_all if base is None else paths.supports(items, base)
     held = np.array([pattern.support for pattern in found], dtype=np.int64)
-    is_more = held * len(paths.ids) > support * len(rows)
-    tested = np.flatnonzero((support >= MIN_IMAGES) & is_more)
-    chance = hypergeometric_tail(held[tested], len(rows), support[tested], len(paths.ids))
+    is_more = held * n_images > support * len(rows)
+    tested = np.flatnonzero((in_all >= MIN_IMAGES) & is_more)
+    chance = hypergeometric_tail(held[tested], len(rows), support[tested], n_images)
     family = (2 ** len(found.layers) - len(found.layers) - 1) * (len(paths.ids) // MIN_IMAGES)
     rates = benjamini_hochberg(chance, tests=family)
     order = np.lexsort((tested, -held[tested], rates))
     order = order[rates[order] < q_limit]
     patterns = {int(tested[at]): found[int(tested[at])].items for at in order}
     rate_of = {int(tested[at]): float(rates[at]) for at in order}
-    cards = _cards(paths, patterns, limit, paths.ids[rows], rate_of)
+    cards = _cards(paths, patterns, limit, paths.ids[rows], rate_of, base=base)
     return GappedRecommendation(
         cards=cards,
         kind="selection",
@@ -320,17 +334,24 @@ def _cards(
     limit: int,
     selection: Ids | None,
     rate_of: dict[int, float] | None = None,
+    *,
+    base: NDArray[np.int64] | None = None,
 ) -> tuple[PatternCard, ...]:
     """Return the cards of representatives: none shares more than half of its images."""
     kept = without_twins(
         patterns, lambda at: paths.members(patterns[at]), len(paths.ids), limit=max(limit, 0)
     )
     rates = rate_of or {}
-    return tuple(_card(paths, patterns[at], selection, rates.get(at)) for at in kept)
+    return tuple(_card(paths, patterns[at], selection, rates.get(at), base=base) for at in kept)
 
 
 def _card(
-    paths: GappedPaths, items: Items, selection: Ids | None, q: float | None = None
+    paths: GappedPaths,
+    items: Items,
+    selection: Ids | None,
+    q: float | None = None,
+    *,
+    base: NDArray[np.int64] | None = None,
 ) -> PatternCard:
     rows = paths.members(items)
     chosen = np.zeros(0, np.int64) if selection is None else paths.rows(selection)
@@ -349,8 +370,9 @@ def _card(
         true_class=true,
         predicted_class=paths.predicted_class[rows],
         is_selected=np.isin(rows, chosen),
+        is_among=np.ones(len(rows), dtype=bool) if base is None else np.isin(rows, base),
         n_classes=paths.n_classes,
-        n_images=len(paths.ids),
+        n_images=len(paths.ids) if base is None else len(base),
         n_selection=len(chosen),
     )
     return described.card(

@@ -125,14 +125,31 @@ class GappedPaths:
             )
         return np.arange(len(self.ids)) if rows is None else rows
 
-    def supports(self, patterns: Sequence[Sequence[tuple[int, int]]]) -> NDArray[np.int64]:
-        """Count the images that have every item of each pattern, one bit an image and item."""
+    def supports(
+        self,
+        patterns: Sequence[Sequence[tuple[int, int]]],
+        rows: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
+        """Count the images that have every item of each pattern, one bit an image and item.
+
+        Parameters
+        ----------
+        patterns : sequence of sequences of (int, int)
+            Layers and filters.
+        rows : ndarray of int64, optional
+            Only among these, each once; by default among all.
+
+        Returns
+        -------
+        ndarray of shape (n_patterns,), int64
+        """
         bits: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        chosen = slice(None) if rows is None else rows
         counts = np.zeros(len(patterns), dtype=np.int64)
         for at, items in enumerate(patterns):
             for layer, filter_ in items:
                 if (layer, filter_) not in bits:
-                    bits[layer, filter_] = np.packbits(self.codes[layer] == filter_ + 1)
+                    bits[layer, filter_] = np.packbits(self.codes[layer][chosen] == filter_ + 1)
             shared = np.bitwise_and.reduce([bits[item] for item in items])
             counts[at] = np.bitwise_count(shared).sum(dtype=np.int64)
         return counts

@@ -263,6 +263,7 @@ class PatternIndex:
         pattern_id: int,
         *,
         is_selected: NDArray[np.bool_] | None = None,
+        is_among: NDArray[np.bool_] | None = None,
         q: float | None = None,
     ) -> PatternCard:
         """Describe a pattern.
@@ -273,6 +274,8 @@ class PatternIndex:
             Pattern.
         is_selected : ndarray of shape (n_ids,), bool, optional
             As ``selected`` returns it.
+        is_among : ndarray of shape (n_ids,), bool, optional
+            Images that the selection is compared with; by default all that were mined.
         q : float, optional
             False-discovery rate of its over-representation in the selection.
 
@@ -289,13 +292,16 @@ class PatternIndex:
         members = self.members(pattern_id)
         if is_selected is None:
             is_selected = np.zeros(self.n_ids, dtype=bool)
+        if is_among is None:
+            is_among = self._is_mined
         described = Described(
             ids=members,
             true_class=self._true[members],
             predicted_class=self._predicted[members],
             is_selected=is_selected[members],
+            is_among=is_among[members],
             n_classes=self.n_classes,
-            n_images=self.n_images,
+            n_images=int(np.count_nonzero(is_among)),
             n_selection=int(np.count_nonzero(is_selected)),
         )
         return described.card(

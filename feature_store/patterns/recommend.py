@@ -31,7 +31,13 @@ Q_LIMIT = 0.05
 
 
 def patterns_of_selection(
-    store: Store, path_set: str, image_ids: Ids, *, limit: int = 12, q_limit: float = Q_LIMIT
+    store: Store,
+    path_set: str,
+    image_ids: Ids,
+    *,
+    among: Ids | None = None,
+    limit: int = 12,
+    q_limit: float = Q_LIMIT,
 ) -> Recommendation:
     """Recommend the patterns that are over-represented in a selection.
 
@@ -41,6 +47,9 @@ def patterns_of_selection(
     the share of the selection that is covered. One image gets its own patterns, two images those
     that both have: no test has a say there.
 
+    What is selected from one split is to be compared with that split: training and test images
+    differ in more than what was selected (measured in ``docs/planted_bias.md``).
+
     Parameters
     ----------
     store : Store
@@ -49,6 +58,8 @@ def patterns_of_selection(
         Path set.
     image_ids : sequence of int
         The selection.
+    among : sequence of int, optional
+        Images that it was selected from; by default all that were mined.
     limit : int
         Most cards.
     q_limit : float
@@ -66,22 +77,28 @@ def patterns_of_selection(
     """
     index = pattern_index(store, path_set)
     is_selected = index.selected(image_ids)
+    is_among = None
+    support, n_images = index.support, index.n_images
+    if among is not None:
+        is_among = index.selected(among)
+        is_selected &= is_among
+        support, n_images = index.count(is_among), int(np.count_nonzero(is_among))
     n_selected = int(np.count_nonzero(is_selected))
     if n_selected < MIN_SELECTED:
         return _of_few(index, is_selected, limit)
     counts = index.count(is_selected)
     # Patterns with no more selected members than expected are tests that failed as well: their
     # chance is far above every limit, and the family below counts them.
-    expected = index.support * n_selected / max(index.n_images, 1)
+    expected = support * n_selected / max(n_images, 1)
     tested = np.flatnonzero((counts >= MIN_SELECTED) & (counts > expected))
-    chance = hypergeometric_tail(counts[tested], n_selected, index.support[tested], index.n_images)
+    chance = hypergeometric_tail(counts[tested], n_selected, support[tested], n_images)
     rates = benjamini_hochberg(chance, tests=len(index))
     is_found = rates < q_limit
     found, rates = tested[is_found], rates[is_found]
     order = np.lexsort((found, -index.rank_score[found], -counts[found], rates))
     rate_of = dict(zip(found.tolist(), rates.tolist(), strict=True))
     cards = [
-        index.card(pattern, is_selected=is_selected, q=rate_of[pattern])
+        index.card(pattern, is_selected=is_selected, is_among=is_among, q=rate_of[pattern])
         for pattern in _representatives(index, found[order], limit)
     ]
     return Recommendation(

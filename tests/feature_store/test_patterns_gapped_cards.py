@@ -90,21 +90,28 @@ def test_the_card_of_neighbouring_layers_equals_that_of_the_store(digits_store):
         )
 
 
-def test_a_selection_is_tested_as_scipy_does(digits_store, plain):
+@pytest.mark.parametrize("has_base", [False, True])
+def test_a_selection_is_tested_as_scipy_does(digits_store, plain, has_base):
+    """Against all images, or against those that the selection is from."""
     ids, paths, true, _ = plain
     chosen = ids[true == 4][:60]
-    found = gapped_of_selection(digits_store, PATH_SET, chosen, limit=1000)
-    n, n_layers = len(ids), paths.shape[1]
+    is_base = np.ones(len(ids), dtype=bool)
+    if has_base:
+        is_base = np.isin(ids, chosen) | (np.random.default_rng(0).random(len(ids)) < 0.5)
+    among = ids[is_base] if has_base else None
+    found = gapped_of_selection(digits_store, PATH_SET, chosen, among=among, limit=1000)
+    n, n_layers = int(is_base.sum()), paths.shape[1]
     assert found.kind == "selection"
-    assert found.n_tested == (2**n_layers - n_layers - 1) * (n // 5)
+    assert found.n_tested == (2**n_layers - n_layers - 1) * (len(ids) // 5)
     everything = gapped_patterns_of_selection(
         digits_store, PATH_SET, chosen, min_images=found.least, limit=10_000, timeout=None
     )
     assert found.n_closed == everything.n_found
     p = {}
     for pattern in everything:
-        support = int(has(paths, pattern.items).sum())
-        if support >= 5 and pattern.support * n > support * 60:
+        is_member = has(paths, pattern.items)
+        support = int((is_member & is_base).sum())
+        if is_member.sum() >= 5 and pattern.support * n > support * 60:
             p[pattern.items] = stats.hypergeom.sf(pattern.support - 1, n, support, 60)
     order = sorted(p, key=p.get)
     q, least = {}, 1.0
@@ -114,7 +121,8 @@ def test_a_selection_is_tested_as_scipy_does(digits_store, plain):
     assert found.n_found == sum(rate < 0.05 for rate in q.values()) > 20
     for card in found:
         assert card.q == pytest.approx(q[card.items], rel=1e-6)
-        is_member = has(paths, card.items)
+        is_member = has(paths, card.items) & is_base
+        assert card.n_among == is_member.sum()
         assert card.n_selected == is_member[np.isin(ids, chosen)].sum()
         assert card.lift == pytest.approx(card.n_selected / (60 * is_member.sum() / n))
     rates = [card.q for card in found]

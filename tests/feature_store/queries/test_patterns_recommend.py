@@ -97,17 +97,23 @@ def test_two_images_get_what_both_have(made) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_selection_equals_scipy(made, seed: int) -> None:
+@pytest.mark.parametrize("has_base", [False, True])
+def test_selection_equals_scipy(made, seed: int, has_base: bool) -> None:
+    """Against all images, or against those that the selection is from."""
     rng = np.random.default_rng(seed)
     rows = patterns(made)
     biased = np.flatnonzero((made.true_class == seed % 3) & made.good)
     chosen = rng.choice(biased, size=(4, 12, 30, 60, 80, 40)[seed], replace=False)
     is_chosen = np.zeros(len(made.good), dtype=bool)
     is_chosen[chosen] = True
-    n_images, p = int(made.good.sum()), {}
+    is_base = made.good.copy()
+    if has_base:
+        is_base &= is_chosen | (rng.random(len(is_base)) < 0.4)
+    n_images, p = int(is_base.sum()), {}
+    in_base = {row["pattern_id"]: int((has(made, row) & is_base).sum()) for row in rows}
     for row in rows:
         k = int((has(made, row) & is_chosen).sum())
-        tail = stats.hypergeom.sf(k - 1, n_images, row["support"], len(chosen))
+        tail = stats.hypergeom.sf(k - 1, n_images, in_base[row["pattern_id"]], len(chosen))
         p[row["pattern_id"]] = (tail if k >= 3 else 1.0, k)
     q = stats.false_discovery_control([p[row["pattern_id"]][0] for row in rows])
     found = [
@@ -118,7 +124,8 @@ def test_selection_equals_scipy(made, seed: int) -> None:
     # Equal up to rounding is a tie.
     found.sort(key=lambda entry: (float(f"{entry[0]:.9e}"), *entry[1:]))
     want = no_twins(made, rows, [entry[-1] for entry in found])
-    got = queries.patterns_of_selection(made.store, "paper", chosen, limit=LIMIT)
+    among = np.flatnonzero(is_base) if has_base else None
+    got = queries.patterns_of_selection(made.store, "paper", chosen, among=among, limit=LIMIT)
     assert (got.kind, got.n_found, got.n_tested) == ("selection", len(found), len(rows))
     assert {card.pattern_id for card in got} == set(want) or len(got) == len(want)
     rates = {entry[-1]: entry[0] for entry in found}
@@ -127,8 +134,9 @@ def test_selection_equals_scipy(made, seed: int) -> None:
         assert card.n_selected == p[card.pattern_id][1]
         assert card.n_selection == len(chosen)
         assert card.lift == pytest.approx(
-            card.n_selected / len(chosen) / (card.support / n_images)
+            card.n_selected / len(chosen) / (in_base[card.pattern_id] / n_images)
         )
+        assert card.n_among == in_base[card.pattern_id]
         assert set(card.image_ids[: card.n_selected]) <= set(chosen.tolist())
     assert [card.q for card in got] == sorted(card.q for card in got)
 
