@@ -53,7 +53,8 @@ INFO = {
     "a": "Images that the network represents alike lie near each other. Distances between "
     "clusters and their sizes mean little.",
     "d": "Mean score over all images of one true class; band 95 %. Fill of turned corners: "
-    "recorded with the change. Says nothing of a single image.",
+    "recorded with the change. A point of a curve selects its images; maximise for what falls "
+    "fastest, calibration and consistency. Says nothing of a single image.",
 }
 """What a view shows and its limit, one sentence each."""
 

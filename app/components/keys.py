@@ -23,6 +23,7 @@ HELP = (
     ("/", "search"),
     ("i", "select the others"),
     ("z, Shift z", "undo, redo"),
+    ("+ − 0", "zoom the map or show all of it, while it has the keyboard; arrows move it"),
     ("[ ]", "evidence of the previous, the next layer"),
     ("r", "reset the changes of the image"),
     ("?", "this list"),
