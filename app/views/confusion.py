@@ -81,9 +81,11 @@ class ConfusionView(pn.viewable.Viewer):
 
     def _explain(self, true: int | None, predicted: int | None) -> None:
         """Let the network view look for the patterns behind one kind of error."""
+        shown = error_list.path_set_for_errors(self._runtime.store, self._state.path_set)
         self._state.param.update(
-            errors=(true, predicted), pattern_order="errors", maximised="", view="c"
-        )
+            errors=(true, predicted), pattern_order="errors", path_set=shown, pattern=None,
+            maximised="", view="c",
+        )  # fmt: skip
 
     # -- what is shown -------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from feature_store.patterns.enriched import ConfusionCell, ErrorEnrichment, FoundSlice
 
 BEST_PATH_SET = "mean"
-"""Path set that explains the most errors of a trained network."""
+"""Path set that explains the most errors (``docs/planted_bias.md``)."""
 
 LEAD = "Without a pattern: "
 """Begin of the first line of the comparison, which sums up the others."""
@@ -38,6 +38,8 @@ _LIMITS = {
     "score": ", which is nearly how the error is defined",
 }
 
+_CLEAN = "; clusters are found in networks without a shortcut, too"
+
 MOST_CELLS = 60
 """Kinds of errors that are offered, the most frequent ones."""
 
@@ -45,6 +47,11 @@ MOST_CELLS = 60
 def cells(store: Store, split: str) -> tuple[ConfusionCell, ...]:
     """Return the kinds of errors of a split, the most frequent first; empty for all images."""
     return confusion_cells(store, split or None)[:MOST_CELLS]
+
+
+def path_set_for_errors(store: Store, shown: str) -> str:
+    """Return the path set to begin with behind an error: the best one, or what is shown."""
+    return BEST_PATH_SET if store.has(f"patterns/{BEST_PATH_SET}/patterns") else shown
 
 
 def chosen_cell(runtime: Runtime, state: SessionState) -> tuple[int, int] | None:
@@ -272,7 +279,8 @@ def _lines(baselines: Baselines, names: Sequence[str]) -> list[str]:
         there = best.confirmation
         share = f"{there.n_member_errors:,} of {there.n_members:,}"
         lines.append(
-            f"{what}: {_short(best.label, names)}, {share} are this error, {there.lift or 0:.1f}×"
+            f"{what}: {_short(best.label, names)}, {share} are this error, "
+            f"{there.lift or 0:.1f}×{_CLEAN if found is baselines.clusters else ''}"
         )
     for plain in baselines.plain:
         counts = plain.counts

@@ -337,9 +337,7 @@ class NetworkView(pn.viewable.Viewer):
             if image is not None:
                 state.set_focus(image)
         elif kind == "order" and message.get("value") in list(pattern_list.orders(state)):
-            if message["value"] == "errors":
-                state.pattern = None
-            state.pattern_order = str(message["value"])
+            self._choose_order(str(message["value"]))
         elif kind == "cell":
             self._choose_errors(message.get("value"))
         elif kind == "more" and len(self._cards.card_items) < self._cards.card_total:
@@ -362,6 +360,14 @@ class NetworkView(pn.viewable.Viewer):
             state.filters = ()
         elif kind == "cure":
             self._cure()
+
+    def _choose_order(self, order: str) -> None:
+        state = self._state
+        if order == "errors":
+            shown = error_list.path_set_for_errors(self._runtime.store, state.path_set)
+            state.param.update(pattern=None, path_set=shown, pattern_order=order)
+        else:
+            state.pattern_order = order
 
     def _choose_errors(self, value: object) -> None:
         """Explain another kind of error, if the page offered it."""

@@ -36,8 +36,8 @@ ORDERS = {
     "image": "For this image",
     "filters": "With the filter",
     "errors": "Behind an error",
-    "distinctive": "Distinctive",
     "general": "General",
+    "distinctive": "Distinctive",
 }
 """Ways to choose patterns, as the page calls them."""
 

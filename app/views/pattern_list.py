@@ -31,7 +31,7 @@ PATH_SETS = {
 SKIPPING = ("selection", "path", "image")
 """Orders in which patterns may skip layers: without a question there are too many to list."""
 
-_PREFERRED = ("filters", "selection", "image", "distinctive")
+_PREFERRED = ("filters", "selection", "image", "general")
 
 
 def live_path(state: SessionState) -> tuple[int, ...] | None:

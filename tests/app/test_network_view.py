@@ -96,10 +96,10 @@ def test_a_focus_without_selection_lists_its_patterns(view, state, runtime):
         assert FOCUS in members
 
 
-def test_nothing_at_all_lists_distinctive_patterns(runtime):
+def test_nothing_at_all_lists_general_patterns(runtime):
     view = NetworkView(runtime, SessionState(dict(runtime.splits)))
     settle(view)
-    assert view.order == "distinctive"
+    assert view.order == "general"
     assert len(cards(view)) == PAGE
     assert view._plot.units.unit_path == []
 
@@ -242,7 +242,7 @@ def test_an_upload_has_no_path_before_the_network_has_seen_it(view, state, runti
     assert view._plot.units.unit_path == []
     assert view._plot.units.unit_shades == b""
     assert "reading the activations for your upload" in view._plot.line.object
-    assert view.order == "distinctive"
+    assert view.order == "general"
 
 
 @pytest.mark.parametrize("path_set", ["balanced", "mean", "paper"])
