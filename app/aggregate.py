@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import datashader as ds
 import numpy as np
+import pandas as pd
+
+from app import raster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,6 +165,9 @@ class PointIndex:
         counts = np.bincount(cell, minlength=self._side**2)
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._by_id = np.argsort(self.ids, kind="stable")
+        self._ordered = self.ids[self._by_id]
+        # Without gaps an id is its own place among the sorted ones.
+        self._is_gapless = bool((self._ordered == np.arange(len(ids))).all())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -187,10 +194,12 @@ class PointIndex:
         """Return the positions in ``ids``, ``x`` and ``y`` of the given image ids, where known."""
         if not len(self) or not len(ids):
             return np.zeros(0, np.int64)
-        ordered = self.ids[self._by_id]
-        at = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
-        known = ordered[at] == ids
-        found: NDArray[np.int64] = self._by_id[at[known]]
+        if self._is_gapless:
+            at = ids[(ids >= 0) & (ids < len(self))]
+        else:
+            at = np.minimum(np.searchsorted(self._ordered, ids), len(self) - 1)
+            at = at[self._ordered[at] == ids]
+        found: NDArray[np.int64] = self._by_id[at]
         return found
 
     def place(self, image_id: int) -> tuple[float, float] | None:
@@ -294,7 +303,7 @@ class Marks:
     x, y : ndarray of shape (n,), float32
         Coordinates.
     colours : ndarray of shape (n, 3), float32
-        Red, green, blue in [0, 1].
+        Red, green, blue in [0, 1]; with ``codes`` a few colours that points share.
     radius : float
         Radius of a mark in pixels.
     opacity : float
@@ -302,6 +311,8 @@ class Marks:
     doubt : ndarray of shape (n,), float32, optional
         When given, a pixel takes the colour of its point with the least value instead of the
         mean colour.
+    codes : ndarray of shape (n,), int16, optional
+        Row of ``colours`` of each point, -1 the last: two bytes to copy instead of twelve.
     """
 
     x: NDArray[np.float32]
@@ -310,6 +321,12 @@ class Marks:
     radius: float
     opacity: float = 1.0
     doubt: NDArray[np.float32] | None = None
+    codes: NDArray[np.int16] | None = None
+
+    @property
+    def point_colours(self) -> NDArray[np.float32]:
+        """Colour of each point, shape (n, 3)."""
+        return self.colours if self.codes is None else self.colours[self.codes]
 
 
 def mark_radius(points_in_view: int) -> float:
@@ -320,7 +337,9 @@ def mark_radius(points_in_view: int) -> float:
     return 1.0 if points_in_view <= _DENSE else 0.5
 
 
-def render(layers: Sequence[Marks], view: Viewport) -> NDArray[np.uint8]:
+def render(
+    layers: Sequence[Marks], view: Viewport, *, is_dense: bool | None = None
+) -> NDArray[np.uint8]:
     """Draw layers of points over one another.
 
     Parameters
@@ -329,6 +348,9 @@ def render(layers: Sequence[Marks], view: Viewport) -> NDArray[np.uint8]:
         From bottom to top.
     view : Viewport
         What is seen.
+    is_dense : bool, optional
+        Whether a pixel is the more opaque, the more points it holds; otherwise every occupied
+        pixel is equally visible. By default only where marks are smaller than a pixel.
 
     Returns
     -------
@@ -338,37 +360,17 @@ def render(layers: Sequence[Marks], view: Viewport) -> NDArray[np.uint8]:
     colour = np.zeros((view.height, view.width, 3), np.float32)
     alpha = np.zeros((view.height, view.width), np.float32)
     for marks in layers:
-        top, cover = _layer(marks, view)
-        rest = alpha * (1 - cover)
-        colour = top * cover[..., None] + colour * rest[..., None]
-        alpha = cover + rest
-        colour /= np.maximum(alpha, 1e-6)[..., None]
-    picture = np.empty((view.height, view.width, 4), np.uint8)
-    picture[..., :3] = np.round(np.clip(colour, 0, 1) * 255)
-    picture[..., 3] = np.round(alpha * 255)
-    return picture[::-1]
-
-
-def _layer(marks: Marks, view: Viewport) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean colour (h, w, 3) and coverage (h, w) of one layer; the first row is the bottom."""
-    if not len(marks.x):
-        return (
-            np.zeros((view.height, view.width, 3), np.float32),
-            np.zeros((view.height, view.width), np.float32),
-        )
-    sums = mean_colours(marks, view) if marks.doubt is None else _doubtful_colours(marks, view)
-    spread = np.zeros_like(sums)
-    for down, right, weight in _disc(marks.radius):
-        target, source = _shifted(sums.shape, down, right)
-        spread[target] += weight * sums[source]
-    weight_sum = spread[..., 3]
-    colour = spread[..., :3] / np.maximum(weight_sum, 1e-6)[..., None]
-    cover = np.minimum(weight_sum, 1)
-    if marks.radius < 1:
-        # Of very many points only the density can be seen: more of them, more opaque.
-        top = max(float(weight_sum.max()), 1.0)
-        cover = np.where(weight_sum > 0, 0.35 + 0.65 * np.log1p(weight_sum) / np.log1p(top), 0)
-    return colour.astype(np.float32), (cover * marks.opacity).astype(np.float32)
+        if len(marks.x):
+            sums = _sums(marks, view)
+            # Of very many points only the density can be seen: more of them, more opaque.
+            raster.cover(
+                colour,
+                alpha,
+                _spread(sums, marks.radius),
+                opacity=marks.opacity,
+                is_dense=marks.radius < 1 if is_dense is None else is_dense,
+            )
+    return raster.to_bytes(colour, alpha)
 
 
 def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
@@ -385,36 +387,40 @@ def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
     -------
     ndarray of shape (height, width, 4), float32
         Dividing the first three by the last gives the count-weighted mean colour, the one that
-        datashader's categorical shading shows.
+        datashader's categorical shading shows. The first row is the bottom.
     """
-    import datashader as ds
-    import pandas as pd
-
-    frame = pd.DataFrame({
-        "x": marks.x, "y": marks.y,
-        "r": marks.colours[:, 0], "g": marks.colours[:, 1], "b": marks.colours[:, 2],
-    })  # fmt: skip
+    channels = np.ascontiguousarray(marks.colours.T)
+    if marks.codes is not None:
+        channels = channels.take(marks.codes, axis=1)
+    columns = dict(zip("rgb", channels, strict=True))
+    # The sums do not depend on the number of colours; one array for each category would.
+    frame = pd.DataFrame({"x": marks.x, "y": marks.y, **columns}, copy=False)
     canvas = ds.Canvas(view.width, view.height, x_range=view.x_range, y_range=view.y_range)
     parts = ds.summary(n=ds.count(), r=ds.sum("r"), g=ds.sum("g"), b=ds.sum("b"))
-    sums = canvas.points(frame, "x", "y", parts)
-    layers = [np.nan_to_num(sums[name].to_numpy()) for name in ("r", "g", "b", "n")]
-    return np.stack(layers, axis=-1).astype(np.float32)
+    found = canvas.points(frame, "x", "y", parts)
+    is_drawn = found["n"].to_numpy() > 0
+    sums = np.zeros((view.height, view.width, 4), np.float32)
+    for at, name in enumerate("rgbn"):
+        np.copyto(sums[..., at], found[name].to_numpy(), where=is_drawn, casting="same_kind")
+    return sums
 
 
-def _doubtful_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
-    """Like ``mean_colours``, but a pixel holds only its point of least value, once."""
-    column = ((marks.x - view.x_range[0]) / view.unit_x).astype(np.int64)
-    row = ((marks.y - view.y_range[0]) / view.unit_y).astype(np.int64)
-    inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
-    pixel = (row * view.width + column)[inside]
-    colours = marks.colours[inside]
-    assert marks.doubt is not None  # noqa: S101 - the caller has looked
-    # Written from the greatest to the least value, the last one written stays.
-    order = np.argsort(-marks.doubt[inside], kind="stable")
-    sums = np.zeros((view.height * view.width, 4), np.float32)
-    sums[pixel[order], :3] = colours[order]
-    sums[pixel, 3] = 1
-    return sums.reshape(view.height, view.width, 4)
+def _sums(marks: Marks, view: Viewport) -> NDArray[np.float32]:
+    if marks.doubt is None:
+        return mean_colours(marks, view)
+    return raster.least_colours(marks.x, marks.y, marks.colours, marks.codes, marks.doubt, view)
+
+
+def _spread(sums: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+    """Draw what each pixel holds on the pixels of a round mark about it."""
+    disc = _disc(radius)
+    if len(disc) == 1:
+        return sums
+    found = np.zeros_like(sums)
+    for down, right, weight in disc:
+        target, source = _shifted(sums.shape, down, right)
+        found[target] += np.float32(weight) * sums[source]
+    return found
 
 
 def _disc(radius: float) -> list[tuple[int, int, float]]:
@@ -447,5 +453,10 @@ def _shifted(
 def warm_up() -> None:
     """Compile the aggregation, so that no person waits for it."""
     one = np.zeros(1, np.float32)
-    marks = Marks(one, one, np.zeros((1, 3), np.float32), radius=1.0)
-    mean_colours(marks, Viewport((-1.0, 1.0), (-1.0, 1.0), 4, 4))
+    colours, codes = np.zeros((1, 3), np.float32), np.zeros(1, np.int16)
+    layers = [
+        Marks(one, one, colours, radius=1.0),
+        Marks(one, one, colours, radius=0.5, codes=codes),
+        Marks(one, one, colours, radius=1.0, codes=codes, doubt=one),
+    ]
+    render(layers, Viewport((-1.0, 1.0), (-1.0, 1.0), 4, 4))

@@ -25,14 +25,88 @@ MAP_Y = hv.Dimension("map_y")
 
 _KDIMS = [MAP_X, MAP_Y]
 
+# Only the picture's limits count, and looking for those of every layer at every zoom would cost
+# as much as drawing it.
+_LAYER: dict[str, Any] = {"apply_ranges": False, "default_tools": []}
 
-def map_picture(picture: NDArray[np.uint8], view: Viewport) -> hv.RGB:
+_OVERLAP = 0.55
+"""Opacity of a glyph where density is shown, so that two on one another look fuller than one."""
+
+
+# Two points that are never seen. HoloViews leaves out a column whose values are all alike, and the
+# browser misses it as long as the glyph still asks for it.
+_NOWHERE: tuple[NDArray[Any], ...] = (
+    np.full(2, np.nan, np.float32),
+    np.full(2, np.nan, np.float32),
+    np.array(["#00000000", "#ffffff00"], dtype=object),
+    np.array([0.0, 1.0]),
+    np.array([0.0, 0.01]),
+)
+
+
+def _of(part: str, *, dark: bool) -> str:
+    """Return the group of elements that have the styles of one part in one theme."""
+    return f"Map{part}{'Dark' if dark else 'Light'}"
+
+
+def _set_styles(*, dark: bool) -> None:
+    """Set the styles by group: set on every new element they cost more than drawing it."""
+    colour = theme.tokens(dark=dark)
+    accent, ink, surface = colour["accent"], colour["ink"], colour["surface"]
+    font = {"text_font": value(theme.FONT)}
+    name = {
+        "text_font_size": "12px", "text_font_style": "bold", "text_align": "center",
+        "text_baseline": "bottom",
+    }  # fmt: skip
+    ring = {"size": 17, "fill_alpha": 0, "marker": "circle"}
+    hv.opts.defaults(
+        hv.opts.Labels(
+            _of("Halo", dark=dark), text_color=colour["plot"], text_outline_width=4,
+            text_outline_color=colour["plot"], **name, **font, **_LAYER,
+        ),
+        hv.opts.Labels(_of("Name", dark=dark), text_color=ink, **name, **font, **_LAYER),
+        hv.opts.Labels(
+            _of("Note", dark=dark), text_color=ink, text_font_size="11px", text_align="left",
+            text_baseline="middle", **font, **_LAYER,
+        ),
+        hv.opts.Points(
+            _of("Surround", dark=dark), line_color=surface, line_width=6, **ring, **_LAYER
+        ),
+        hv.opts.Points(_of("Ring", dark=dark), line_color=accent, line_width=3, **ring, **_LAYER),
+        hv.opts.Points(
+            _of("Changed", dark=dark), marker="diamond", size=13, fill_color=surface,
+            line_color=ink, line_width=2, **_LAYER,
+        ),
+        hv.opts.Path(
+            _of("Leader", dark=dark), color=ink, line_dash="2 3", line_width=1.5, **_LAYER
+        ),
+        hv.opts.Polygons(
+            _of("Region", dark=dark), fill_color=accent, fill_alpha=0.05, line_color=accent,
+            line_dash="5 3", line_width=2, **_LAYER,
+        ),
+    )  # fmt: skip
+
+
+_set_styles(dark=False)
+_set_styles(dark=True)
+hv.opts.defaults(
+    hv.opts.RGB(
+        "MapPicture", default_tools=["pan", "wheel_zoom"], tools=["lasso_select", "box_select"]
+    ),
+    hv.opts.Points(
+        "MapPoints", color=hv.dim("map_colour"), size=hv.dim("map_size"),
+        alpha=hv.dim("map_alpha"), line_color=None, **_LAYER,
+    ),
+)  # fmt: skip
+
+
+def map_picture(picture: NDArray[np.uint8] | None, view: Viewport) -> hv.RGB:
     """Return the aggregated map as an image.
 
     Parameters
     ----------
-    picture : ndarray of shape (height, width, 4), uint8
-        RGBA, first row on top (``app.aggregate.render``).
+    picture : ndarray of shape (height, width, 4), uint8, or None
+        RGBA, first row on top (``app.aggregate.render``); None is a single clear pixel.
     view : Viewport
         Where it lies.
 
@@ -41,40 +115,41 @@ def map_picture(picture: NDArray[np.uint8], view: Viewport) -> hv.RGB:
     holoviews.RGB
         With alpha.
     """
+    if picture is None:
+        picture = np.zeros((1, 1, 4), np.uint8)
     bounds = (view.x_range[0], view.y_range[0], view.x_range[1], view.y_range[1])
-    return hv.RGB(
-        picture, kdims=_KDIMS, bounds=bounds, vdims=[*list(hv.RGB.vdims), hv.RGB.alpha_dimension]
-    )
+    vdims = [*list(hv.RGB.vdims), hv.RGB.alpha_dimension]
+    return hv.RGB(picture, kdims=_KDIMS, bounds=bounds, vdims=vdims, group="MapPicture")
 
 
-def map_points(layers: Sequence[Marks]) -> hv.Points:
+def map_points(layers: Sequence[Marks], *, is_dense: bool) -> hv.Points:
     """Return points as glyphs, for when there are few of them in view.
 
     Parameters
     ----------
     layers : sequence of Marks
         From bottom to top; with ``doubt``, the least values come last.
+    is_dense : bool
+        Whether points that lie on one another look fuller than one alone.
 
     Returns
     -------
     holoviews.Points
         With colour, diameter in pixels and opacity of each.
     """
-    parts = [_glyph_columns(marks) for marks in layers if len(marks.x)]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else []
-    rows = tuple(columns) if columns else []
-    return hv.Points(rows, kdims=_KDIMS, vdims=["map_colour", "map_size", "map_alpha"]).opts(
-        color=hv.dim("map_colour"), size=hv.dim("map_size"), alpha=hv.dim("map_alpha"),
-        line_color=None,
-    )  # fmt: skip
+    opacity = _OVERLAP if is_dense else 1.0
+    parts = [_NOWHERE, *(_glyph_columns(marks, opacity) for marks in layers)]
+    rows = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    vdims = ["map_colour", "map_size", "map_alpha"]
+    return hv.Points(rows, kdims=_KDIMS, vdims=vdims, group="MapPoints")
 
 
-def _glyph_columns(marks: Marks) -> tuple[NDArray[Any], ...]:
+def _glyph_columns(marks: Marks, opacity: float) -> tuple[NDArray[Any], ...]:
     """x, y, colour as text, diameter and opacity of each point, in drawing order."""
     order = np.arange(len(marks.x))
     if marks.doubt is not None:
         order = np.argsort(-marks.doubt, kind="stable")
-    values = np.round(np.clip(marks.colours[order], 0, 1) * 255).astype(int)
+    values = np.round(np.clip(marks.point_colours[order], 0, 1) * 255).astype(int)
     colours = np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in values.tolist()], dtype=object)
     count = len(order)
     return (
@@ -82,7 +157,7 @@ def _glyph_columns(marks: Marks) -> tuple[NDArray[Any], ...]:
         marks.y[order],
         colours,
         np.full(count, 2 * marks.radius),
-        np.full(count, marks.opacity),
+        np.full(count, marks.opacity * opacity),
     )
 
 
@@ -101,22 +176,10 @@ def map_labels(places: Sequence[tuple[float, float, str]], *, dark: bool) -> hv.
     holoviews.Overlay
         A halo below the text; both keep their size on the screen at any zoom.
     """
-    colour = theme.tokens(dark=dark)
-    columns = list(zip(*places, strict=True)) if places else ([], [], [])
-    style = {
-        "text_font_size": "12px",
-        "text_font_style": "bold",
-        "text_font": value(theme.FONT),
-        "text_align": "center",
-        "text_baseline": "bottom",
-    }
+    columns = tuple(zip(*places, strict=True)) if places else ([], [], [])
     # Bokeh strokes the outline over the letters, so the halo is a layer of its own.
-    halo = hv.Labels(tuple(columns), kdims=_KDIMS, vdims=["map_halo"]).opts(
-        text_color=colour["plot"], text_outline_color=colour["plot"], text_outline_width=4, **style
-    )
-    words = hv.Labels(tuple(columns), kdims=_KDIMS, vdims=["map_label"]).opts(
-        text_color=colour["ink"], **style
-    )
+    halo = hv.Labels(columns, kdims=_KDIMS, vdims=["map_halo"], group=_of("Halo", dark=dark))
+    words = hv.Labels(columns, kdims=_KDIMS, vdims=["map_label"], group=_of("Name", dark=dark))
     return halo * words
 
 
@@ -135,26 +198,17 @@ def map_rings(place: tuple[float, float] | None, *, dark: bool) -> hv.Overlay:
     holoviews.Overlay
         Halo and ring; empty when there is no focus.
     """
-    colour = theme.tokens(dark=dark)
     points = [place] if place is not None else []
-    halo = hv.Points(points, kdims=_KDIMS).opts(
-        size=17, fill_alpha=0, line_color=colour["surface"], line_width=6, marker="circle"
-    )
-    ring = hv.Points(points, kdims=_KDIMS).opts(
-        size=17, fill_alpha=0, line_color=colour["accent"], line_width=3, marker="circle"
-    )
+    halo = hv.Points(points, kdims=_KDIMS, group=_of("Surround", dark=dark))
+    ring = hv.Points(points, kdims=_KDIMS, group=_of("Ring", dark=dark))
     return halo * ring
 
 
 def map_region(vertices: Sequence[tuple[float, float]], *, dark: bool) -> hv.Polygons:
     """Return the outline of the lasso or box that made the selection."""
-    colour = theme.tokens(dark=dark)
     corners = [*vertices, vertices[0]] if vertices else []
     paths: list[Any] = [np.asarray(corners, dtype=float)] if corners else []
-    return hv.Polygons(paths, kdims=_KDIMS).opts(
-        fill_color=colour["accent"], fill_alpha=0.05, line_color=colour["accent"],
-        line_dash="5 3", line_width=2,
-    )  # fmt: skip
+    return hv.Polygons(paths, kdims=_KDIMS, group=_of("Region", dark=dark))
 
 
 def map_changed(
@@ -182,19 +236,9 @@ def map_changed(
     holoviews.Overlay
         Leader, diamond and the words with "≈"; empty when there is none.
     """
-    colour = theme.tokens(dark=dark)
     lines: list[Any] = [np.array([focus, place], dtype=float)] if place and focus else []
-    leader = hv.Path(lines, kdims=_KDIMS).opts(
-        color=colour["ink"], line_dash="2 3", line_width=1.5
-    )
-    diamond = hv.Points([place] if place else [], kdims=_KDIMS).opts(
-        marker="diamond", size=13, fill_color=colour["surface"], line_color=colour["ink"],
-        line_width=2,
-    )  # fmt: skip
-    label = hv.Labels(
-        [(place[0], place[1], f"   {words} ≈")] if place else [], kdims=_KDIMS, vdims=["map_note"]
-    ).opts(
-        text_color=colour["ink"], text_font_size="11px", text_align="left",
-        text_baseline="middle", text_font=value(theme.FONT),
-    )  # fmt: skip
-    return leader * diamond * label
+    leader = hv.Path(lines, kdims=_KDIMS, group=_of("Leader", dark=dark))
+    diamond = hv.Points([place] if place else [], kdims=_KDIMS, group=_of("Changed", dark=dark))
+    notes = [(place[0], place[1], f"   {words} ≈")] if place else []
+    note = hv.Labels(notes, kdims=_KDIMS, vdims=["map_note"], group=_of("Note", dark=dark))
+    return leader * diamond * note

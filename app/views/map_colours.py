@@ -1,18 +1,25 @@
-"""Which colour each point of the map has, and what its legend and labels say."""
+"""Which colour each point of the map has, which points are shown, and what is drawn over what."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from app import safe, theme
-from app.aggregate import Marks
+from app import theme
+from app.aggregate import Marks, mark_radius
+from app.views import map_measures
+from feature_store import queries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
-    from app.aggregate import PointIndex
+    from app.aggregate import PointIndex, Viewport
     from app.runtime import Runtime
     from app.state import Selection
 
@@ -20,133 +27,345 @@ _DIM_SHARE = 0.3
 """Share of its own colour that a point keeps when it is not selected."""
 
 _DIM_OPACITY = 0.62
-_LABELS = 12
-_LABEL_HEIGHT = 15
-_LETTER_WIDTH = 7.2
+_KEPT = 16
+"""Columns of a projection kept in memory."""
+
+_FLAT = 10
+"""Values up to which each has a colour of its own."""
 
 
-class MapColours:
-    """Colours of the points of one projection, in the order of its index.
+class PointColumns:
+    """Values of the points of one projection in the order of its index, shared by all sessions.
+
+    It must not hold the runtime or the index: it is kept for as long as the index lives.
 
     Parameters
     ----------
     runtime : Runtime
-        Classes and confidences.
+        Of the store.
+    ids : ndarray of int32
+        Image id of each point.
+    """
+
+    def __init__(self, runtime: Runtime, ids: NDArray[np.int32]) -> None:
+        table = runtime.images
+        at = np.minimum(np.searchsorted(table.ids, ids), max(len(table.ids) - 1, 0))
+        self.rows: NDArray[np.int32] = at.astype(np.int32)
+        self._known = table.ids[at] == ids if len(table.ids) else np.zeros(len(ids), bool)
+        self._cache: OrderedDict[tuple[str, ...], NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def shown(self, runtime: Runtime, split: str) -> NDArray[np.bool_]:
+        """Return which points belong to a split; the empty name means all."""
+
+        def make() -> NDArray[np.bool_]:
+            table = runtime.images
+            if split not in table.splits:
+                return self._known
+            return np.asarray(self._known & (table.split[self.rows] == table.splits.index(split)))
+
+        return self.kept(("shown", split), make)
+
+    def codes(self, runtime: Runtime, by: str) -> NDArray[Any]:
+        """Return the entry of the legend that each point belongs to, or its step of the ramp.
+
+        Parameters
+        ----------
+        runtime : Runtime
+            Of the store.
+        by : str
+            A colouring.
+
+        Returns
+        -------
+        ndarray of int16 or int32
+            Class index; 0 right and 1 wrong; step of the ramp; index of the value of a category.
+            -1 where nothing is known.
+        """
+        return self.kept(("codes", by), lambda: _codes(runtime, by)[self.rows])
+
+    def doubt(self, runtime: Runtime, by: str) -> NDArray[np.float32]:
+        """Return what is least for the point that gives a pixel its colour."""
+
+        def make() -> NDArray[np.float32]:
+            doubt: NDArray[np.float32] = map_measures.numbers(runtime, by).doubt()[self.rows]
+            return doubt
+
+        return self.kept(("doubt", by), make)
+
+    def kept(self, key: tuple[str, ...], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return what ``make`` made for this key, from memory where it is there."""
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        made = make()
+        with self._lock:
+            self._cache[key] = made
+            while len(self._cache) > _KEPT:
+                self._cache.popitem(last=False)
+        return made
+
+
+_columns: WeakKeyDictionary[PointIndex, PointColumns] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def point_columns(runtime: Runtime, index: PointIndex) -> PointColumns:
+    """Return the shared columns of a projection."""
+    with _making:
+        if index not in _columns:
+            _columns[index] = PointColumns(runtime, index.ids)
+        return _columns[index]
+
+
+def _codes(runtime: Runtime, by: str) -> NDArray[Any]:
+    """Codes of every image, in the order of ``runtime.images``."""
+    table = runtime.images
+    kind = map_measures.colourings(runtime)[by].kind
+    codes: NDArray[Any]
+    if kind == "class":
+        codes = table.predicted_class if by == "predicted" else table.true_class
+    elif kind == "correct":
+        codes = np.where(table.true_class < 0, -1, table.is_wrong).astype(np.int16)
+    elif kind == "number":
+        codes = map_measures.numbers(runtime, by).levels()
+    else:
+        found = queries.column_values(runtime.store, by).codes
+        codes = np.full(len(table.ids), -1, np.int32) if found is None else found
+    return codes
+
+
+class MapColours:
+    """What one session sees of the points of one projection.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Shared.
     index : PointIndex
-        Points.
+        Points of the projection.
     """
 
     def __init__(self, runtime: Runtime, index: PointIndex) -> None:
-        self._runtime = runtime
-        self._index = index
-        table = runtime.images
-        at = np.minimum(np.searchsorted(table.ids, index.ids), max(len(table.ids) - 1, 0))
-        self._known = (
-            table.ids[at] == index.ids if len(table.ids) else np.zeros(len(index.ids), bool)
-        )
-        self._rows = at
-        self._cache: dict[tuple[str, bool], NDArray[np.float32]] = {}
-        self._shown: dict[str, NDArray[np.bool_]] = {}
+        self.runtime = runtime
+        self.index = index
+        self._columns = point_columns(runtime, index)
+        self.by = "true"
+        self.slots: dict[int, int] = {}
+        self.hidden: frozenset[tuple[str, str]] = frozenset()
+        self._selection: Selection | None = None
+        self._split: str | None = None
+        self.shown = np.zeros(len(index), bool)
+        self.visible = self.shown
+        self.chosen: NDArray[np.bool_] | None = None
 
-    def shown(self, split: str) -> NDArray[np.bool_]:
-        """Return which points belong to a split; the empty name means all."""
-        if split not in self._shown:
-            table = self._runtime.images
-            mask = self._known.copy()
-            if split in table.splits:
-                mask &= table.split[self._rows] == table.splits.index(split)
-            self._shown[split] = mask
-        return self._shown[split]
+    # -- what the session asks for -------------------------------------------------------
 
-    def classes(self, by: str) -> NDArray[np.int16]:
-        """Return the true or the predicted class of each point."""
-        table = self._runtime.images
-        column = table.predicted_class if by == "predicted" else table.true_class
-        classes: NDArray[np.int16] = column[self._rows]
-        return classes
-
-    def colours(self, by: str, *, dark: bool) -> NDArray[np.float32]:
-        """Return red, green and blue in [0, 1] of each point, shape (n, 3)."""
-        key = (by, dark)
-        if key not in self._cache:
-            self._cache[key] = self._make(by, dark=dark)
-        return self._cache[key]
-
-    def _make(self, by: str, *, dark: bool) -> NDArray[np.float32]:
-        table = self._runtime.images
-        if by == "confidence":
-            ramp = theme.CONFIDENCE_RAMP[::-1] if dark else theme.CONFIDENCE_RAMP
-            return _ramp_colours(table.confidence[self._rows], ramp)
-        tokens = theme.tokens(dark=dark)
-        if by == "correct":
-            pair = _floats([tokens["context"], tokens["wrong"]])
-            chosen: NDArray[np.float32] = pair[table.is_wrong[self._rows].astype(int)]
-            return chosen
-        names = self._runtime.class_names
-        given = self._runtime.class_colours(dark=dark)
-        # The last entry serves index -1: unlabelled.
-        palette = _floats([*(given[name] for name in names), tokens["context"]])
-        coloured: NDArray[np.float32] = palette[self.classes(by)]
-        return coloured
-
-    def layers(
+    def follow(
         self,
-        inside: NDArray[np.bool_],
-        by: str,
         *,
+        by: str,
+        split: str,
         selection: Selection,
-        dark: bool,
-        radius: float,
-    ) -> list[Marks]:
+        hidden: frozenset[tuple[str, str]],
+    ) -> None:
+        """Take over what a session wants to see.
+
+        Parameters
+        ----------
+        by : str
+            A colouring of the store.
+        split : str
+            Split that is shown; empty for all images.
+        selection : Selection
+            Its points keep their colour; the others are dimmed, never removed.
+        hidden : frozenset of (str, str)
+            Entries of the legend that are not drawn, as (colouring, key).
+        """
+        old = (self.by, self._split, self._selection)
+        if selection is not self._selection:
+            self._selection = selection
+            self.chosen = self._chosen(selection)
+        if (split, hidden) != (self._split, self.hidden):
+            self._split, self.hidden = split, hidden
+            self.shown = self._columns.shown(self.runtime, split)
+            self.visible = self._visible()
+        self.by = by
+        if old != (by, split, selection):
+            self.slots = self._choose_slots(self.slots if old[0] == by else {})
+
+    def _chosen(self, selection: Selection) -> NDArray[np.bool_] | None:
+        if selection.ids is None:
+            return None
+        chosen = np.zeros(len(self.index), dtype=bool)
+        chosen[self.index.positions(selection.ids)] = True
+        return chosen
+
+    def _visible(self) -> NDArray[np.bool_]:
+        if not self.hidden:
+            return self.shown
+        visible = self.shown.copy()
+        known = map_measures.colourings(self.runtime)
+        for by, key in self.hidden:
+            code = code_of(key)
+            if by in known and code is not None:
+                visible &= ~self.belongs(by, code)
+        return visible
+
+    def belongs(self, by: str, code: int) -> NDArray[np.bool_]:
+        """Return which points belong to one entry of a legend."""
+        return np.asarray(self.codes(by) == code)
+
+    def codes(self, by: str) -> NDArray[Any]:
+        """Return the entry of the legend, or step of the ramp, of each point; -1 for none."""
+        return self._columns.codes(self.runtime, by)
+
+    def rows_of(self, points: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the rows in ``runtime.images`` of some points, given as a mask or positions."""
+        rows: NDArray[np.int32] = self._columns.rows[points]
+        return rows
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Points that the legend counts: those of the selection within the split."""
+        return self.shown if self.chosen is None else self.shown & self.chosen
+
+    # -- colours -------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """Kind of the colouring; see ``map_measures.Colouring``."""
+        return map_measures.colourings(self.runtime)[self.by].kind
+
+    def value_names(self) -> Sequence[str]:
+        """Return the raw names of the classes or values that the colouring tells apart."""
+        if self.kind == "class":
+            return self.runtime.class_names
+        if self.kind == "category":
+            return queries.column_values(self.runtime.store, self.by).names
+        return ()
+
+    def _choose_slots(self, old: dict[int, int]) -> dict[int, int]:
+        """Return which values hold which colour of the palette.
+
+        Up to ten values all do. Of more, the nine that matter most in the selection; one that held
+        a colour before and still does keeps it.
+
+        Returns
+        -------
+        dict of int to int
+            Slot of the palette by value.
+        """
+        if self.kind not in {"class", "category"}:
+            return {}
+        count = len(self.value_names())
+        if count <= _FLAT:
+            return {value: value for value in range(count)}
+        weights = self._weights(count)
+        best = [int(value) for value in np.argsort(-weights, kind="stable")[: theme.MAX_COLOURED]]
+        kept = {value: slot for value, slot in old.items() if value in best}
+        free = [slot for slot in range(theme.MAX_COLOURED) if slot not in kept.values()]
+        fresh = [value for value in best if value not in kept]
+        return kept | dict(zip(fresh, free, strict=False))
+
+    def _weights(self, count: int) -> NDArray[np.float64]:
+        """Return how much a value matters: classes by their errors, then all by their images."""
+        counted = self.counted
+        codes = self.codes(self.by)
+        images = np.bincount(codes[counted & (codes >= 0)], minlength=count).astype(np.float64)
+        if self.kind == "category":
+            return images
+        wrong = counted & (self.codes("correct") == 1)
+        errors = np.zeros(count)
+        for by in ("true", "predicted"):
+            errors += np.bincount(self.codes(by)[wrong], minlength=count)
+        return np.asarray(errors + images / (images.max() + 1))
+
+    def palette(self, *, dark: bool) -> NDArray[np.float32]:
+        """Return red, green and blue in [0, 1] of every code; the last row serves -1."""
+        tokens = theme.tokens(dark=dark)
+        grey = tokens["context"]
+        if self.kind == "number":
+            return np.concatenate([self._ramp(dark=dark), _floats([grey])])
+        if self.kind == "correct":
+            return _floats([grey, tokens["wrong"], grey])
+        colours = theme.class_colours([str(slot) for slot in range(_FLAT)], dark=dark)
+        slots = self.slots
+        named = [
+            colours[str(slots[value])] if value in slots else grey
+            for value in range(len(self.value_names()))
+        ]
+        return _floats([*named, grey])
+
+    def _ramp(self, *, dark: bool) -> NDArray[np.float32]:
+        stops = _floats(list(theme.CONFIDENCE_RAMP))
+        if self.is_reversed(dark=dark):
+            stops = stops[::-1]
+        at = np.linspace(0, len(stops) - 1, map_measures.LEVELS)
+        parts = [np.interp(at, range(len(stops)), stops[:, channel]) for channel in range(3)]
+        return np.stack(parts, axis=-1).astype(np.float32)
+
+    def is_reversed(self, *, dark: bool) -> bool:
+        """Whether the ramp runs from light to dark: what stands out is dark on light."""
+        return dark != (map_measures.numbers_extreme(self.by) == "greatest")
+
+    # -- what is drawn -------------------------------------------------------------------
+
+    def inside(self, view: Viewport) -> NDArray[np.bool_]:
+        """Return which visible points lie in view."""
+        x, y = self.index.x, self.index.y
+        mask = self.visible & (x >= view.x_range[0]) & (x <= view.x_range[1])
+        return mask & (y >= view.y_range[0]) & (y <= view.y_range[1])
+
+    def layers(self, inside: NDArray[np.bool_], *, dark: bool) -> list[Marks]:
         """Return what to draw, from bottom to top.
 
         Parameters
         ----------
         inside : ndarray of bool
             Points in view.
-        by : str
-            One of ``app.state.COLOURINGS``.
-        selection : Selection
-            Its points keep their colour and are larger; the others are dimmed, never removed.
         dark : bool
             Theme.
-        radius : float
-            Radius of an unselected mark in pixels.
 
         Returns
         -------
         list of Marks
-            The unselected, then the selected; in "correct" the wrong ones of each on top.
+            The unselected, then the selected; of each, the wrong ones on top in "correct", and
+            what is not known below in a colouring by a number.
         """
-        colours = self.colours(by, dark=dark)
-        if selection.ids is None:
-            return self._split_wrong(inside, colours, by, radius=radius, opacity=1.0)
-        chosen = np.zeros(len(self._index), dtype=bool)
-        chosen[self._index.positions(selection.ids)] = True
+        radius = mark_radius(int(inside.sum()))
+        colours = self.palette(dark=dark)
+        if self.chosen is None:
+            return self._split_wrong(inside, colours, radius=radius, opacity=1.0)
         context = _floats([theme.tokens(dark=dark)["context"]])[0]
         dimmed = _DIM_SHARE * colours + (1 - _DIM_SHARE) * context
         return [
-            *self._split_wrong(inside & ~chosen, dimmed, by, radius=radius, opacity=_DIM_OPACITY),
-            *self._split_wrong(inside & chosen, colours, by, radius=1.5 * radius, opacity=1.0),
+            *self._split_wrong(inside & ~self.chosen, dimmed, radius=radius, opacity=_DIM_OPACITY),
+            *self._split_wrong(inside & self.chosen, colours, radius=1.5 * radius, opacity=1.0),
         ]
 
     def _split_wrong(
         self,
         mask: NDArray[np.bool_],
         colours: NDArray[np.float32],
-        by: str,
         *,
         radius: float,
         opacity: float,
     ) -> list[Marks]:
-        wrong = self._runtime.images.is_wrong[self._rows]
-        if by == "correct":
+        if self.by == "correct":
+            wrong = self.codes("correct") == 1
             return [
                 self._marks(mask & ~wrong, colours, radius, opacity),
                 self._marks(mask & wrong, colours, 1.25 * radius, opacity),
             ]
-        doubt = self._runtime.images.confidence[self._rows] if by == "confidence" else None
-        return [self._marks(mask, colours, radius, opacity, doubt)]
+        if self.kind == "number":
+            unknown = self.codes(self.by) < 0
+            return [
+                self._marks(mask & unknown, colours, radius, opacity),
+                self._marks(mask & ~unknown, colours, radius, opacity),
+            ]
+        return [self._marks(mask, colours, radius, opacity)]
 
     def _marks(
         self,
@@ -154,173 +373,27 @@ class MapColours:
         colours: NDArray[np.float32],
         radius: float,
         opacity: float,
-        doubt: NDArray[np.float32] | None = None,
     ) -> Marks:
+        at = np.flatnonzero(mask)
+        codes = self.codes(self.by)[at]
+        doubt = self._columns.doubt(self.runtime, self.by)[at] if self.kind == "number" else None
         return Marks(
-            self._index.x[mask],
-            self._index.y[mask],
-            colours[mask],
+            self.index.x[at],
+            self.index.y[at],
+            colours if codes.dtype == np.int16 else colours[codes],
             radius=radius,
             opacity=opacity,
-            doubt=None if doubt is None else doubt[mask],
+            doubt=doubt,
+            codes=codes if codes.dtype == np.int16 else None,
         )
 
-    # -- legend --------------------------------------------------------------------------
 
-    def legend(self, by: str, selection: Selection, split: str) -> dict[str, Any]:
-        """Return what the legend shows: each class with its count in the selection.
-
-        Parameters
-        ----------
-        by : str
-            One of ``app.state.COLOURINGS``.
-        selection : Selection
-            Images that are counted.
-        split : str
-            Split that is shown.
-
-        Returns
-        -------
-        dict
-            ``items`` [{key, name, colour, count}], or ``ramp`` for confidence; texts are plain.
-        """
-        counted = self.shown(split)
-        if selection.ids is not None:
-            chosen = np.zeros(len(self._index), dtype=bool)
-            chosen[self._index.positions(selection.ids)] = True
-            counted = counted & chosen
-        if by == "confidence":
-            values = self._runtime.images.confidence[self._rows[counted]]
-            least = f"{values.min():.2f}" if len(values) else "–"
-            return {"ramp": ["low", "high"], "note": f"least {least} · a pixel shows its least"}
-        if by == "correct":
-            wrong = self._runtime.images.is_wrong[self._rows]
-            return {
-                "items": [
-                    _item("right", "right", "var(--vt-context)", int((counted & ~wrong).sum())),
-                    _item("wrong", "wrong", "var(--vt-wrong)", int((counted & wrong).sum())),
-                ]
-            }
-        names = self._runtime.class_names
-        classes = self.classes(by)[counted]
-        counts = np.bincount(classes[classes >= 0], minlength=len(names))
-        order = range(len(names)) if len(names) <= 10 else np.argsort(-counts, kind="stable")[:9]
-        items = [
-            _item(
-                str(int(index)),
-                safe.plain(names[index], limit=40),
-                theme.class_variable(int(index), len(names)),
-                int(counts[index]),
-            )
-            for index in order
-        ]
-        more = len(names) - len(items)
-        return {"items": items, "note": f"and {more:,} other classes in grey" if more else ""}
-
-    def chosen(self, key: str, by: str, split: str) -> tuple[NDArray[np.int32], str] | None:
-        """Return the image ids of one entry of the legend and how the bar names them."""
-        shown = self.shown(split)
-        if by == "correct" and key in {"right", "wrong"}:
-            wrong = self._runtime.images.is_wrong[self._rows]
-            mask = shown & (wrong if key == "wrong" else ~wrong)
-            return self._index.ids[mask], f"{key} on Map"
-        names = self._runtime.class_names
-        if not key.isdecimal() or int(key) >= len(names):
-            return None
-        mask = shown & (self.classes(by) == int(key))
-        said = "predicted" if by == "predicted" else "class"
-        return self._index.ids[mask], f"{said} {safe.plain(names[int(key)], limit=40)}"
-
-
-def label_places(
-    runtime: Runtime,
-    index: PointIndex,
-    shown: NDArray[np.bool_],
-    *,
-    by: str,
-    unit: tuple[float, float],
-) -> list[tuple[float, float, str]]:
-    """Return where the name of each class stands: above its densest cluster.
-
-    Parameters
-    ----------
-    runtime : Runtime
-        Classes.
-    index : PointIndex
-        Points.
-    shown : ndarray of bool
-        Points that count.
-    by : str
-        Predicted classes in ``"predicted"``, else true ones.
-    unit : tuple of (float, float)
-        Width and height of a pixel in coordinates, so that no name lies on another.
-
-    Returns
-    -------
-    list of (float, float, str)
-        At most twelve, the largest classes.
-    """
-    table = runtime.images
-    column = table.predicted_class if by == "predicted" else table.true_class
-    at = np.minimum(np.searchsorted(table.ids, index.ids), max(len(table.ids) - 1, 0))
-    classes = np.where(shown, column[at], -1) if len(table.ids) else np.zeros(0, np.int16)
-    counts = np.bincount(classes[classes >= 0], minlength=len(runtime.class_names))
-    places = []
-    for label in np.argsort(-counts, kind="stable")[:_LABELS]:
-        if counts[label]:
-            x, y = index.x[classes == label], index.y[classes == label]
-            places.append(
-                (*_above_cluster(x, y), safe.plain(runtime.class_names[label], limit=24))
-            )
-    return _apart(places, unit)
-
-
-def _apart(
-    places: list[tuple[float, float, str]], unit: tuple[float, float]
-) -> list[tuple[float, float, str]]:
-    """Move names up until none lies on one that is already placed."""
-    height = _LABEL_HEIGHT * unit[1]
-    placed: list[tuple[float, float, str]] = []
-    for x, wanted, text in sorted(places, key=lambda place: place[1]):
-        y = wanted
-        width = _LETTER_WIDTH * unit[0] * len(text)
-        for _ in placed:
-            below = [
-                other_y
-                for other_x, other_y, other in placed
-                if abs(other_y - y) < height
-                and abs(other_x - x) < (width + _LETTER_WIDTH * unit[0] * len(other)) / 2
-            ]
-            if not below:
-                break
-            y = max(below) + height
-        placed.append((x, y, text))
-    return placed
-
-
-def _above_cluster(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float]:
-    """Place above the densest part of some points."""
-    centre_x, centre_y = float(np.median(x)), float(np.median(y))
-    # Twice towards the middle of the nearer half: a class in two clusters is named at the larger.
-    for _ in range(2):
-        distance = np.hypot(x - centre_x, y - centre_y)
-        near = distance <= np.quantile(distance, 0.5)
-        centre_x, centre_y = float(x[near].mean()), float(y[near].mean())
-    return centre_x, float(np.quantile(y[near], 0.98))
-
-
-def _item(key: str, name: str, colour: str, count: int) -> dict[str, Any]:
-    return {"key": key, "name": name, "colour": colour, "count": f"{count:,}"}
+def code_of(key: str) -> int | None:
+    """Return the code that a key of the legend stands for, or None when it is no key."""
+    digits = key.removeprefix("-")
+    return int(key) if digits.isascii() and digits.isdecimal() and len(key) < 8 else None
 
 
 def _floats(colours: list[str]) -> NDArray[np.float32]:
-    return np.array([theme.rgb(colour) for colour in colours], np.float32) / np.float32(255)
-
-
-def _ramp_colours(values: NDArray[np.float32], ramp: tuple[str, ...]) -> NDArray[np.float32]:
-    stops = _floats(list(ramp))
-    at = np.clip(np.nan_to_num(values), 0, 1)
-    places = np.linspace(0, 1, len(stops))
-    return np.stack(
-        [np.interp(at, places, stops[:, channel]) for channel in range(3)], axis=-1
-    ).astype(np.float32)
+    rows = [theme.rgb(colour) for colour in colours]
+    return np.array(rows, np.float32).reshape(-1, 3) / np.float32(255)

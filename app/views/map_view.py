@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import BoxSelectTool, InlineStyleSheet, LassoSelectTool, PanTool, TapTool
-from bokeh.models.tools import SelectTool
-from holoviews import streams
 
-from app import plots, safe, shell, theme
-from app.aggregate import START_SIZE, Marks, Viewport, home_view, mark_radius, render, resized
+from app import shell
+from app.aggregate import START_SIZE, Viewport, home_view, render, resized
 from app.components.controls import ActionButtons, Choice
 from app.components.legend import LegendList
-from app.state import COLOURINGS, Region
-from app.views import map_parts
-from app.views.map_colours import MapColours, label_places
+from app.components.map_controls import ColourChoice, MapFrame
+from app.state import Region
+from app.views import map_legend, map_measures, map_parts, map_pictures
+from app.views.map_colours import MapColours
+from app.views.map_labels import ClassLabels
+from app.views.map_plot import MapPlot, Reports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from app.components.keys import Keys
     from app.runtime import Runtime
     from app.state import SessionState
+    from app.views.map_pictures import Placed
 
 _REACH = 14
 """Pixels within which a tap or the pointer finds a point."""
@@ -32,14 +32,11 @@ _REACH = 14
 _GLYPHS = 2_000
 """Points in view up to which each is drawn as a glyph; more are aggregated into a picture."""
 
-_COLOUR_NAMES = {
-    "true": "True class",
-    "predicted": "Predicted",
-    "correct": "Correct",
-    "confidence": "Confidence",
-}
+_MANY = 100_000
+"""Images of a split from which density says more than every pixel alike."""
 
-_DRAGS = {"lasso": LassoSelectTool, "box": BoxSelectTool, "pan": PanTool}
+_STEP = 1.5
+"""Factor of one press of a zoom key; an arrow moves by a quarter of what is seen."""
 
 
 class MapView(pn.viewable.Viewer):
@@ -60,80 +57,115 @@ class MapView(pn.viewable.Viewer):
         self._runtime = runtime
         self._state = state
         self._keys = keys
-        self._figure: Any = None
-        self._view: Viewport | None = None
-        self._layers: list[Marks] = []
         self._drag = "lasso"
         self._hovered: int | None = None
-        if runtime.projections and not state.projection:
-            state.projection = _first_projection(runtime.projections)
-        self._build()
+        self._pictures: list[Placed] = []
+        self._in_view = 0
+        missing = map_parts.why_no_map(runtime)
+        if missing is None and state.projection not in runtime.projections:
+            state.projection = map_parts.first_projection(runtime.projections)
+        if state.colour_by not in map_measures.colourings(runtime):
+            state.colour_by = "true"
+        body = self._body() if missing is None else missing
+        self._frame = shell.view_frame(
+            "A", "Map", "Where is the network confused?", body, state=state,
+            info=shell.INFO["a"],
+        )  # fmt: skip
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._frame
 
     # -- what is built once --------------------------------------------------------------
 
-    def _build(self) -> None:
-        runtime, state = self._runtime, self._state
-        if not runtime.projections:
-            body: Any = shell.message(
-                "There is no map of this store yet",
-                "The stage that lays out the embedding has not run.",
-                command=f"doit embed:{runtime.name}",
-            )
-        else:
-            self._index = runtime.point_index(state.projection)
-            self._colours = MapColours(runtime, self._index)
-            body = self._body()
-        self._frame = shell.view_frame(
-            "A",
-            "Map",
-            "Where is the network confused?",
-            body,
-            state=state,
-            info=shell.INFO["a"],
-        )
-
     def _body(self) -> pn.Column:
-        self._legend = LegendList(on_pick=self._pick_class, margin=0, sizing_mode="stretch_width")
-        self._n = pn.pane.HTML("", stylesheets=[map_parts.N_CSS], margin=0, css_classes=["map-n"])
-        self._card = pn.pane.HTML(
-            "",
-            stylesheets=[map_parts.CARD_CSS],
-            margin=0,
-            css_classes=["map-card", "br"],
-            visible=False,
-        )
-        self._peek = pn.pane.HTML(
-            "", stylesheets=[map_parts.PEEK_CARD_CSS], margin=0, sizing_mode="stretch_width"
-        )
-        self._tools = ActionButtons(
-            self._use_tool,
-            action_items=[
-                {"id": name, "label": label, "icon": name}
-                | ({} if name == "home" else {"pressed": name == "lasso"})
-                for name, label in map_parts.TOOLS
-            ],
-            action_column=True,
-            action_toolbar="map",
-            css_classes=["map-tools"],
-            margin=0,
-        )
-        box = pn.Column(
-            pn.pane.HoloViews(
-                self._plot(),
-                sizing_mode="stretch_both",
-                margin=0,
-                linked_axes=False,
-                min_height=40,
+        state = self._state
+        self._open(state.projection)
+        if not state.shading:
+            many = len(state.universe) > _MANY
+            state.shading = "density" if many else "equal"
+        self._view = home_view(self._bounds(), *START_SIZE)
+        self.plot = MapPlot(
+            self._view,
+            Reports(
+                ranges=self.on_ranges, size=self.on_size, tap=self.on_tap,
+                pointer=self.on_pointer, region=self.on_region,
             ),
+        )  # fmt: skip
+        self.plot.restyle(dark=state.dark)
+        self._legend = LegendList(
+            self._pick, self._hide, self._find, margin=0, sizing_mode="stretch_width"
+        )
+        self._over = MapFrame(
+            self.on_move, self._show_all, margin=0, css_classes=["map-n"],
+        )  # fmt: skip
+        self._card = pn.pane.HTML(
+            "", stylesheets=[map_parts.CARD_CSS], margin=0, css_classes=["map-card", "br"],
+            visible=False,
+        )  # fmt: skip
+        self._tools = ActionButtons(
+            self._use_tool, action_items=self._tool_items(), action_column=True,
+            action_toolbar="map", css_classes=["map-tools"], margin=0,
+        )  # fmt: skip
+        box = pn.Column(
+            self.plot.pane(),
+            self._over,
             self._tools,
-            self._n,
             self._card,
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[map_parts.BOX_CSS],
+        )
+        tools = self._tool_row()
+        self._peek_row = self._peek()
+        self._draw_all()
+        self._draw_focus()
+        self._listen()
+        return pn.Column(
+            tools, box, self._peek_row, self._legend, sizing_mode="stretch_both", margin=0,
+            stylesheets=[map_parts.BODY_CSS], css_classes=["vt-body"],
+        )  # fmt: skip
+
+    def _listen(self) -> None:
+        watch = self._state.param.watch
+        watch(
+            self._on_state,
+            ["selection", "split", "colour_by", "projection", "hidden", "shading", "dark"],
+        )
+        watch(lambda _: self._draw_focus(), ["focus", "changed_place"])
+
+    def _tool_items(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        for name, label in map_parts.TOOLS:
+            item: dict[str, Any] = {"id": name, "label": label, "icon": name}
+            if name in map_parts.DRAGS:
+                item["pressed"] = name == self._drag
+            elif name == "density":
+                item["pressed"] = self._state.shading == "density"
+            items.append(item)
+        return items
+
+    def _tool_row(self) -> pn.Row:
+        state, runtime = self._state, self._runtime
+        colour = ColourChoice(
+            colour_options=map_parts.colour_options(runtime), colour_value=state.colour_by,
+            margin=0, align="center",
+        )  # fmt: skip
+        colour.link(state, colour_value="colour_by", bidirectional=True)
+        row: list[Any] = [colour, pn.Spacer(sizing_mode="stretch_width", margin=0)]
+        if len(runtime.projections) > 1:
+            shown = {name: map_parts.projection_name(name) for name in runtime.projections}
+            projection = Choice.of(shown, state.projection, label="Projection", kind="select")
+            projection.link(state, choice_value="projection", bidirectional=True)
+            row.append(projection)
+        return pn.Row(
+            *row, margin=0, sizing_mode="stretch_width", stylesheets=[map_parts.TOOL_CSS],
+            min_height=26,
+        )  # fmt: skip
+
+    def _peek(self) -> pn.Row:
+        """Card of the focus, for a phone."""
+        self._peek_card = pn.pane.HTML(
+            "", stylesheets=[map_parts.PEEK_CARD_CSS], margin=0, sizing_mode="stretch_width"
         )
         test = ActionButtons(
             lambda _: setattr(self._state, "view", "b"),
@@ -141,313 +173,200 @@ class MapView(pn.viewable.Viewer):
             margin=0,
             align="center",
         )
-        self._peek_row = pn.Row(
-            self._peek,
-            test,
-            stylesheets=[map_parts.PEEK_CSS],
-            margin=0,
-            sizing_mode="stretch_width",
-        )
-        self._state.param.watch(self._on_state, [
-            "selection", "split", "colour_by", "projection", "dark"
-        ])  # fmt: skip
-        self._state.param.watch(lambda _: self._draw_focus(), ["focus", "changed_place"])
-        self._describe()
-        self._draw_peek()
-        return pn.Column(
-            self._tool_row(),
-            box,
-            self._peek_row,
-            self._legend,
-            sizing_mode="stretch_both",
-            margin=0,
-            stylesheets=[map_parts.BODY_CSS],
-            css_classes=["vt-body"],
-        )
-
-    def _tool_row(self) -> pn.Row:
-        state, runtime = self._state, self._runtime
-        names = {key: _COLOUR_NAMES[key] for key in COLOURINGS}
-        colour = Choice.of(names, state.colour_by, label="Colour by")
-        colour.link(state, choice_value="colour_by", bidirectional=True)
-        row: list[Any] = [colour, pn.Spacer(sizing_mode="stretch_width", margin=0)]
-        if len(runtime.projections) > 1:
-            shown = {name: _projection_name(name) for name in runtime.projections}
-            projection = Choice.of(shown, state.projection, label="Projection", kind="select")
-            projection.link(state, choice_value="projection", bidirectional=True)
-            row.append(projection)
         return pn.Row(
-            *row,
-            margin=0,
+            self._peek_card, test, stylesheets=[map_parts.PEEK_CSS], margin=0,
             sizing_mode="stretch_width",
-            stylesheets=[map_parts.TOOL_CSS],
-            min_height=26,
-        )
-
-    def _plot(self) -> hv.Overlay:
-        self._range = streams.RangeXY()
-        self._size = streams.PlotSize()
-        self._redraw = streams.Counter()
-        # HoloViews waits 100 ms before it answers a zoom; drawing here takes less than that.
-        picture = hv.DynamicMap(self._picture, streams=[self._range, self._size, self._redraw])
-        picture = picture.opts(hv.opts.RGB(tools=["tap", "lasso_select", "box_select"]))
-        self._labels = streams.Pipe(data=None)
-        self._marks = streams.Pipe(data=None)
-        self._lasso = streams.Lasso(source=picture)
-        self._box = streams.BoundsXY(source=picture)
-        self._tap = streams.Tap(source=picture)
-        self._pointer = streams.PointerXY(source=picture)
-        self._left = streams.MouseLeave(source=picture)
-        self._left.add_subscriber(lambda **_: self._show_card(None))
-        self._lasso.add_subscriber(self._on_lasso)
-        self._box.add_subscriber(self._on_box)
-        self._tap.add_subscriber(self._on_tap)
-        self._pointer.add_subscriber(self._on_pointer)
-        overlay = (
-            picture
-            * hv.DynamicMap(self._glyphs, streams=[self._range, self._size, self._redraw])
-            * hv.DynamicMap(self._region_marks, streams=[self._marks])
-            * hv.DynamicMap(self._focus_marks, streams=[self._marks])
-            * hv.DynamicMap(self._label_marks, streams=[self._labels])
-        )
-        home = home_view(self._bounds(), *START_SIZE)
-        return overlay.opts(
-            hv.opts.RGB(
-                xaxis=None,
-                yaxis=None,
-                toolbar=None,
-                xlim=home.x_range,
-                ylim=home.y_range,
-                default_tools=["pan", "wheel_zoom", "reset"],
-                # Not the drag: HoloViews would go back to it with every frame, in the middle of a
-                # gesture with another tool.
-                active_tools=["wheel_zoom"],
-            ),
-            hv.opts.Overlay(
-                responsive=True,
-                hooks=[self._hook],
-                border=0,
-                xaxis=None,
-                yaxis=None,
-                toolbar=None,
-                show_frame=False,
-                default_tools=["pan", "wheel_zoom", "reset"],
-                active_tools=["wheel_zoom"],
-                shared_axes=False,
-            ),
-        )
-
-    def _hook(self, plot: Any, _: Any) -> None:
-        """Set what HoloViews has no option for, on the Bokeh figure itself."""
-        figure = plot.state
-        if self._figure is figure:
-            return
-        self._figure = figure
-        # By these names the buttons switch tools in the browser; see actions.js.
-        figure.toolbar.name = "map-toolbar"
-        for name, kind in _DRAGS.items():
-            next(tool for tool in figure.tools if isinstance(tool, kind)).name = f"map-{name}"
-        self._activate(self._drag)
-        # Half a second of waiting after a wheel tick is Bokeh's default.
-        figure.lod_timeout = 30
-        figure.outline_line_color = None
-        figure.background_fill_alpha = 0
-        figure.border_fill_alpha = 0
-        # The dotted frame round a clicked plot says nothing here: keys act on the page.
-        figure.stylesheets = [InlineStyleSheet(css=".bk-events:focus{outline:none!important}")]
-        figure.toolbar_location = None
-        figure.xgrid.visible = figure.ygrid.visible = False
-        self._style_tools()
-
-    def _style_tools(self) -> None:
-        accent = theme.tokens(dark=self._state.dark)["accent"]
-        for tool in self._figure.tools if self._figure else ():
-            if isinstance(tool, (SelectTool, TapTool)):
-                # Only the outline is wanted; a hit on a glyph would fade all others.
-                tool.renderers = []
-            if hasattr(tool, "overlay") and tool.overlay is not None:
-                tool.overlay.update(
-                    line_color=accent, line_dash=[5, 3], line_width=2, fill_color=accent,
-                    fill_alpha=0.05,
-                )  # fmt: skip
+        )  # fmt: skip
 
     # -- drawing -------------------------------------------------------------------------
 
+    def _open(self, projection: str) -> None:
+        self._index = self._runtime.point_index(projection)
+        self._colours = MapColours(self._runtime, self._index)
+        self._labels = ClassLabels(self._colours)
+        self._follow()
+
+    def _follow(self) -> None:
+        state = self._state
+        self._colours.follow(
+            by=state.colour_by, split=state.split, selection=state.selection,
+            hidden=state.hidden,
+        )  # fmt: skip
+
     def _bounds(self) -> tuple[float, float, float, float]:
-        return self._index.bounds(self._colours.shown(self._state.split))
+        return self._index.bounds(self._colours.shown)
 
-    def _see(self, x_range: Any, y_range: Any, width: Any, height: Any) -> None:
-        """Work out what is in view, once for the picture and the glyphs of one event."""
-        try:
-            view = resized(self._view, self._bounds(), x_range, y_range, width, height)
-        except (ValueError, TypeError, OverflowError):
-            view = self._view or Viewport((0.0, 1.0), (0.0, 1.0), 16, 16)
-        self._view = view
-        self._move_axes(view)
-        self._layers = self._visible_layers(view)
+    def _draw(self) -> None:
+        """Draw what is in view."""
+        view, state = self._view, self._state
+        inside = self._colours.inside(view)
+        self._in_view = int(inside.sum())
+        layers = self._colours.layers(inside, dark=state.dark)
+        is_dense = state.shading == "density"
+        is_sparse = self._in_view <= _GLYPHS
+        self._pictures = self._beside(inside)
+        with pn.io.hold(), self.plot.at_once():
+            self.plot.move(view)
+            picture = None if is_sparse else render(layers, view, is_dense=is_dense)
+            self.plot.show_picture(picture, view)
+            self.plot.show_points(layers if is_sparse else (), is_dense=is_dense)
+            self.plot.show_labels(self._labels.places(view))
+            self.plot.pictures.show(self._pictures)
+            self._say()
 
-    def _picture(
-        self, x_range: Any, y_range: Any, width: Any, height: Any, scale: Any, counter: int
-    ) -> hv.RGB:
-        del scale, counter
-        self._see(x_range, y_range, width, height)
-        assert self._view is not None  # noqa: S101 - set by _see
-        drawn = [] if self._is_sparse() else self._layers
-        return plots.map_picture(render(drawn, self._view), self._view)
-
-    def _glyphs(self, counter: int, **_: Any) -> hv.Points:
-        del counter
-        return plots.map_points(self._layers if self._is_sparse() else [])
-
-    def _is_sparse(self) -> bool:
-        """Whether so few points are in view that each is a glyph of its own."""
-        return sum(len(marks.x) for marks in self._layers) <= _GLYPHS
-
-    def _move_axes(self, view: Viewport) -> None:
-        """Make the figure show ``view``; the browser is told only of what differs."""
-        if self._figure is None:
-            return
-        for axis, (low, high) in (
-            (self._figure.x_range, view.x_range),
-            (self._figure.y_range, view.y_range),
-        ):
-            if (axis.start, axis.end) != (low, high):
-                axis.update(start=low, end=high, reset_start=low, reset_end=high)
-
-    def _visible_layers(self, view: Viewport) -> list[Marks]:
-        index, state = self._index, self._state
-        shown = self._colours.shown(state.split)
-        inside = (
-            shown
-            & (index.x >= view.x_range[0]) & (index.x <= view.x_range[1])
-            & (index.y >= view.y_range[0]) & (index.y <= view.y_range[1])
-        )  # fmt: skip
-        count = int(inside.sum())
-        self._n.object = f"<span>{count:,} of {int(shown.sum()):,} drawn</span>"
-        return self._colours.layers(
-            inside, state.colour_by, selection=state.selection, dark=state.dark,
-            radius=mark_radius(count),
-        )  # fmt: skip
-
-    def _region_marks(self, data: Any) -> hv.Polygons:
-        del data
-        region = self._state.selection.region
-        vertices = (
-            region.vertices if region and region.projection == self._state.projection else ()
-        )
-        return plots.map_region(vertices, dark=self._state.dark)
-
-    def _focus_marks(self, data: Any) -> hv.Overlay:
-        del data
+    def _draw_all(self) -> None:
+        """Draw what is in view, and what stands beside the picture."""
         state = self._state
-        place = self._index.place(state.focus) if state.focus is not None else None
-        rings = plots.map_rings(place, dark=state.dark)
-        words = "changed" if state.upload is None else "upload"
-        return plots.map_changed(state.changed_place, place, words=words, dark=state.dark) * rings
+        with pn.io.hold(), self.plot.at_once():
+            self._draw()
+            region = state.selection.region
+            here = region is not None and region.projection == state.projection
+            self.plot.show_region(region.vertices if region is not None and here else ())
+            self._legend.legend_data = map_legend.legend_data(self._colours)
 
-    def _label_marks(self, data: Any) -> hv.Overlay:
-        del data
-        state = self._state
-        view = self._view or home_view(self._bounds(), *START_SIZE)
-        places = label_places(
-            self._runtime,
-            self._index,
-            self._colours.shown(state.split),
-            by=state.colour_by,
-            unit=(view.unit_x, view.unit_y),
+    def _beside(self, inside: NDArray[np.bool_]) -> list[Placed]:
+        """Lay out thumbnails beside the points, when there are few of them."""
+        if not 0 < self._in_view <= map_pictures.MOST:
+            return []
+        candidates = map_parts.picture_candidates(
+            self._colours, np.flatnonzero(inside), dark=self._state.dark
         )
-        return plots.map_labels(places, dark=state.dark)
+        placed = map_pictures.lay_out(candidates, self._view)
+        urls = {one.image_id: self._runtime.thumbnail_url(one.image_id) for one, _, _ in placed}
+        return map_pictures.in_coordinates(placed, urls, self._view)
+
+    def _say(self) -> None:
+        """Say how much is drawn, what is hidden, and why nothing is seen."""
+        state, colours = self._state, self._colours
+        drawn = map_legend.drawn_words(colours, self._in_view)
+        if self._pictures and len(self._pictures) < self._in_view:
+            drawn += f", {len(self._pictures)} with a picture: zoom in for the others"
+        hidden = map_legend.hidden_words(colours, state.selection)
+        empty, why = map_parts.why_empty(colours, state.split)
+        self._over.frame_data = {
+            "label": map_parts.figure_label(colours, state, drawn, hidden),
+            "drawn": drawn, "hidden": hidden, "empty": empty, "why": why,
+        }  # fmt: skip
 
     def _draw_focus(self) -> None:
+        state = self._state
+        place = self._index.place(state.focus) if state.focus is not None else None
+        words = "changed" if state.upload is None else "upload"
         with pn.io.hold():
-            self._marks.send(None)
-            self._draw_peek()
+            self.plot.show_focus(place, state.changed_place, words=words)
+            self._peek_row.visible = state.focus is not None
+            self._peek_card.object = (
+                "" if state.focus is None else map_parts.card_html(self._runtime, state.focus)
+            )
 
     def _on_state(self, *events: Any) -> None:
+        state = self._state
         names = {event.name for event in events}
-        with pn.io.hold():
+        if state.projection not in self._runtime.projections:
+            return
+        if state.colour_by not in map_measures.colourings(self._runtime):
+            return
+        with pn.io.hold(), self.plot.at_once():
             if "projection" in names:
-                if self._state.projection not in self._runtime.projections:
-                    return
-                self._index = self._runtime.point_index(self._state.projection)
-                self._colours = MapColours(self._runtime, self._index)
-                self._view = None
+                self._open(state.projection)
+                self._view = home_view(self._bounds(), self._view.width, self._view.height)
+                self._draw_focus()
+            else:
+                self._follow()
             if "dark" in names:
-                self._style_tools()
-            if names - {"selection"}:
-                self._labels.send(None)
-            self._marks.send(None)
-            self._redraw.event(counter=self._redraw.counter + 1)
-            self._describe()
-
-    def _describe(self) -> None:
-        self._legend.legend_data = self._colours.legend(
-            self._state.colour_by, self._state.selection, self._state.split
-        )
+                self.plot.restyle(dark=state.dark)
+            if "shading" in names:
+                self._tools.action_items = self._tool_items()
+            self._draw_all()
 
     # -- what people do ------------------------------------------------------------------
 
-    def _use_tool(self, name: str) -> None:
-        if self._figure is None:
+    def on_ranges(self, x_range: Any, y_range: Any) -> None:
+        """Draw what a zoom or a pan has brought into view; forged limits change nothing."""
+        view = self._view
+        if not all(map_parts.is_number(end) for end in (*x_range, *y_range)):
             return
-        if name == "home":
-            self._view = None
-            self._redraw.event(counter=self._redraw.counter + 1)
+        try:
+            self._view = Viewport(
+                (float(x_range[0]), float(x_range[1])), (float(y_range[0]), float(y_range[1])),
+                view.width, view.height,
+            )  # fmt: skip
+        except (ValueError, OverflowError):
             return
-        self._drag = name
-        self._activate(name)
-        self._tools.press(name)
+        self._draw()
 
-    def _activate(self, name: str) -> None:
-        """Make the figure answer a drag with one of its tools."""
-        tool = next(t for t in self._figure.tools if isinstance(t, _DRAGS[name]))
-        if self._figure.toolbar.active_drag is not tool:
-            self._figure.toolbar.active_drag = tool
+    def on_size(self, width: Any, height: Any) -> None:
+        """Draw at the size of the frame in the browser."""
+        view = self._view
+        if not map_parts.is_number(width) or not map_parts.is_number(height):
+            return
+        try:
+            found = resized(view, self._bounds(), view.x_range, view.y_range, width, height)
+        except (ValueError, OverflowError):
+            return
+        if found != view:
+            self._view = found
+            self._draw()
+
+    def on_move(self, action: str) -> None:
+        """Zoom, pan or go home, as a key or a button says."""
+        view = self._view
+        if action == "home":
+            self._view = home_view(self._bounds(), view.width, view.height)
+        else:
+            self._view = map_parts.moved(view, action, _STEP)
+        self._draw()
+
+    def _use_tool(self, name: str) -> None:
+        if name in {"home", "in", "out"}:
+            self.on_move(name)
+        elif name == "density":
+            state = self._state
+            state.shading = "equal" if state.shading == "density" else "density"
+        else:
+            self._drag = name
+            self.plot.use(name)
+            self._tools.action_items = self._tool_items()
 
     def _found(self, x: Any, y: Any) -> int | None:
-        """Image id of the point under the pointer, or None."""
-        if self._view is None or not _is_number(x) or not _is_number(y):
+        """Image id of the point or thumbnail under the pointer, or None."""
+        if not map_parts.is_number(x) or not map_parts.is_number(y):
             return None
+        pictured = map_pictures.picture_at(self._pictures, float(x), float(y), self._view)
+        if pictured is not None:
+            return pictured
         position = self._index.nearest(
             float(x),
             float(y),
             reach_x=_REACH * self._view.unit_x,
             reach_y=_REACH * self._view.unit_y,
-            shown=self._colours.shown(self._state.split),
+            shown=self._colours.visible,
         )
         return None if position is None else int(self._index.ids[position])
 
-    def _on_tap(self, x: Any, y: Any) -> None:
+    def on_tap(self, x: Any, y: Any) -> None:
+        """Put the tapped image under test."""
         image_id = self._found(x, y)
         if image_id is not None:
             self._state.set_focus(image_id)
 
-    def _on_lasso(self, geometry: Any) -> None:
-        if geometry is None or getattr(geometry, "ndim", 0) != 2:
+    def on_region(self, geometry: dict[str, Any]) -> None:
+        """Select what a finished lasso or box holds; a forged geometry selects nothing."""
+        found = map_parts.region_of(geometry)
+        if found is None:
             return
-        vertices = safe.polygon(geometry[:, 0], geometry[:, 1])
-        if vertices is not None:
-            self._select(self._index.in_polygon(vertices), "lasso on Map", vertices)
+        kind, vertices = found
+        if kind == "lasso":
+            positions = self._index.in_polygon(vertices)
+        else:
+            (x0, y0), (x1, y1) = vertices[0], vertices[2]
+            positions = self._index.in_box(x0, x1, y0, y1)
+        # What the legend hides is not taken: people select what they see.
+        ids = self._index.ids[positions[self._colours.visible[positions]]]
+        self._select(ids, f"{kind} on Map", Region(self._state.projection, vertices))
 
-    def _on_box(self, bounds: Any) -> None:
-        if not isinstance(bounds, (tuple, list)) or len(bounds) != 4:
-            return
-        if not all(_is_number(value) for value in bounds):
-            return
-        x0, y0, x1, y1 = (float(value) for value in bounds)
-        vertices = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-        self._select(self._index.in_box(x0, x1, y0, y1), "box on Map", vertices)
-
-    def _select(
-        self,
-        positions: NDArray[np.int64],
-        origin: str,
-        vertices: tuple[tuple[float, float], ...],
-    ) -> None:
+    def _select(self, ids: NDArray[np.int32], origin: str, region: Region) -> None:
         state = self._state
-        shown = self._colours.shown(state.split)
-        ids = self._index.ids[positions[shown[positions]]]
-        region = Region(state.projection, vertices)
         modifier = self._keys.keys_modifier if self._keys is not None else ""
         if modifier == "shift" and not state.selection.is_all:
             ids = np.union1d(ids, state.selected_ids)
@@ -458,43 +377,37 @@ class MapView(pn.viewable.Viewer):
         elif len(ids):
             state.select(ids, origin, region=region)
 
-    def _pick_class(self, key: str) -> None:
-        found = self._colours.chosen(key, self._state.colour_by, self._state.split)
+    def _pick(self, key: str) -> None:
+        found = map_legend.picked(self._colours, key)
         if found is not None:
-            self._state.select(found[0], found[1])
+            self._state.select(*found)
 
-    def _on_pointer(self, x: Any, y: Any) -> None:
-        self._show_card(self._found(x, y), x, y)
+    def _find(self, text: str) -> None:
+        found = map_legend.sought(self._colours, text)
+        if found is not None:
+            self._state.select(*found)
 
-    def _show_card(self, image_id: int | None, x: Any = 0, y: Any = 0) -> None:
+    def _hide(self, key: str) -> None:
+        self._state.hidden = map_legend.toggled(self._colours, key, self._state.hidden)
+
+    def _show_all(self) -> None:
+        self._state.hidden = frozenset()
+
+    def on_pointer(self, x: Any, y: Any) -> None:
+        """Show the card of the image under the pointer; None when it has left."""
+        image_id = None if x is None else self._found(x, y)
         if image_id == self._hovered:
             return
         self._hovered = image_id
         self._state.hover = image_id
         with pn.io.hold():
-            if image_id is not None and self._view is not None:
-                self._card.object = map_parts.card_html(self._runtime, image_id)
+            if image_id is not None:
+                self._card.object = map_parts.card_html(
+                    self._runtime, image_id, by=self._state.colour_by
+                )
                 # The card docks in the corner farthest from the pointer, never over it.
                 left = float(x) > sum(self._view.x_range) / 2
                 top = float(y) < sum(self._view.y_range) / 2
                 corner = ("t" if top else "b") + ("l" if left else "r")
                 self._card.css_classes = ["map-card", corner]
             self._card.visible = image_id is not None
-
-    def _draw_peek(self) -> None:
-        focus = self._state.focus
-        self._peek_row.visible = focus is not None
-        self._peek.object = map_parts.card_html(self._runtime, focus) if focus is not None else ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
-
-
-def _first_projection(names: tuple[str, ...]) -> str:
-    """t-SNE where there is one: neighbourhoods are what the map is read for."""
-    return "tsne" if "tsne" in names else names[0]
-
-
-def _projection_name(name: str) -> str:
-    return {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}.get(name, name)

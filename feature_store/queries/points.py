@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from feature_store.errors import TableMissingError
+from feature_store.database import quote_name
+from feature_store.errors import QueryError, TableMissingError
 from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from feature_store.store import Store
@@ -24,6 +25,15 @@ PREDICTED = (
     "images i JOIN predictions p USING (image_id) WHERE i.status = 'ok' AND p.status = 'ok'"
 )
 """The images that every figure counts: readable, with finite predictions."""
+
+_NO_MEASURE = {
+    "images": {"image_id", "image_key", "encoded", "status", "message", "true_class"},
+    "predictions": {"image_id", "status", "predicted_class", "is_correct"},
+}
+"""Columns that name or hold an image, or say what ``ImageTable`` says already."""
+
+# Every image has a source of its own; what images have in common is the folder it lies in.
+_FOLDER = r"regexp_replace({}, '/?[^/]*$', '')"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +76,60 @@ class MapPoints(ImageTable):
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredColumn:
+    """A column that says something of every image and may colour it.
+
+    Parameters
+    ----------
+    table, name : str
+        ``images`` or ``predictions``, and the column. Of ``images.source``, which differs for
+        every image, the folder is meant.
+    kind : str
+        ``"number"`` or ``"category"``.
+    least, greatest : str
+        Of all its values, as text; empty when every value is missing.
+    n_missing : int
+        Images without a value.
+    """
+
+    table: str
+    name: str
+    kind: str
+    least: str
+    greatest: str
+    n_missing: int
+
+    @property
+    def key(self) -> str:
+        """``table.name``."""
+        return f"{self.table}.{self.name}"
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no two images differ in it."""
+        return self.least == self.greatest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColumnValues:
+    """One column for every image of ``image_table``, in its order.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_images,), float64, or None
+        NaN where the value is missing; None for a category.
+    codes : ndarray of shape (n_images,), int32, or None
+        Index into ``names``, -1 where the value is missing; None for a number.
+    names : tuple of str
+        The distinct values of a category, sorted. They come from data.
+    """
+
+    numbers: NDArray[np.float64] | None = None
+    codes: NDArray[np.int32] | None = None
+    names: tuple[str, ...] = ()
 
 
 def projections(store: Store) -> tuple[str, ...]:
@@ -123,6 +187,110 @@ def map_points(store: Store, projection: str) -> MapPoints:
     return MapPoints(
         **_columns(rows), x=numbers(rows["x"], np.float32), y=numbers(rows["y"], np.float32)
     )
+
+
+def stored_columns(store: Store) -> tuple[StoredColumn, ...]:
+    """Return the columns of ``images`` and ``predictions`` that may colour an image.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+
+    Returns
+    -------
+    tuple of StoredColumn
+        In the order of the tables; those that hold an image, name it or give its class are left
+        out. Read once.
+    """
+    return remember(store, "stored columns", lambda: _stored_columns(store))
+
+
+def column_values(store: Store, key: str) -> ColumnValues:
+    """Return one column of ``images`` or ``predictions`` for every image with a prediction.
+
+    Parameters
+    ----------
+    store : Store
+        Opened store.
+    key : str
+        ``StoredColumn.key``.
+
+    Returns
+    -------
+    ColumnValues
+        Aligned to ``image_table(store)``; read once, not to be written.
+
+    Raises
+    ------
+    QueryError
+        When there is no such column, naming those there are.
+    """
+    known = {column.key: column for column in stored_columns(store)}
+    if key not in known:
+        msg = f"no image is described by {key!r}; columns: {', '.join(known) or 'none'}"
+        raise QueryError(msg)
+    return remember(store, ("column", key), lambda: _column_values(store, known[key]))
+
+
+def _stored_columns(store: Store) -> tuple[StoredColumn, ...]:
+    found = []
+    for table, left_out in _NO_MEASURE.items():
+        fields = store.arrow(f"SELECT * FROM {table} LIMIT 0").schema
+        for field in fields:
+            kind = _kind(field.type)
+            if kind and field.name not in left_out:
+                found.append((table, field.name, kind))
+    asked = [
+        f"min({value}), max({value}), count(*) - count({value})"
+        for value in (_expression(table, name) for table, name, _ in found)
+    ]
+    if not found:
+        return ()
+    row = store.sql(f"SELECT {', '.join(asked)} FROM {PREDICTED}").fetchall()[0]
+    return tuple(
+        StoredColumn(
+            table=table, name=name, kind=kind, least=_text(row[3 * at]),
+            greatest=_text(row[3 * at + 1]), n_missing=int(row[3 * at + 2]),
+        )
+        for at, (table, name, kind) in enumerate(found)
+    )  # fmt: skip
+
+
+def _column_values(store: Store, column: StoredColumn) -> ColumnValues:
+    value = _expression(column.table, column.name)
+    cast = "DOUBLE" if column.kind == "number" else "VARCHAR"
+    rows = store.arrow(
+        f"SELECT CAST({value} AS {cast}) AS value FROM {PREDICTED} ORDER BY image_id"
+    )
+    if column.kind == "number":
+        return ColumnValues(numbers=numbers(rows["value"], np.float64))
+    coded = rows["value"].combine_chunks().dictionary_encode()
+    names = np.array(coded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names, kind="stable")
+    # The last place serves the index -1 of a missing value.
+    place = np.full(len(names) + 1, -1, dtype=np.int32)
+    place[order] = np.arange(len(names))
+    codes = place[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    return ColumnValues(codes=codes, names=tuple(names[order].tolist()))
+
+
+def _expression(table: str, name: str) -> str:
+    """Return the SQL of one column; the tables have short names in ``PREDICTED``."""
+    column = f"{table[0]}.{quote_name(name)}"
+    return _FOLDER.format(column) if (table, name) == ("images", "source") else column
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Return ``"number"``, ``"category"``, or nothing for what colours nothing."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return "category" if is_text or pa.types.is_boolean(kind) else ""
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _point_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from app.aggregate import (
     render,
     resized,
 )
+from app.raster import least_colours
 
 
 def points(seed: int, count: int) -> PointIndex:
@@ -89,7 +91,6 @@ def test_points_without_a_place_are_left_out():
 
 def test_a_pixel_shows_the_count_weighted_mean_colour():
     import datashader as ds
-    import pandas as pd
 
     generator = np.random.default_rng(0)
     view = Viewport((-2.0, 2.0), (-2.0, 2.0), 40, 30)
@@ -103,6 +104,83 @@ def test_a_pixel_shows_the_count_weighted_mean_colour():
     expected = counts @ palette
     assert np.abs(sums[..., :3] - expected).max() < 1e-4
     assert (sums[..., 3] == counts.sum(axis=-1)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 5_000),
+    st.sampled_from([2, 10, 300]),
+    st.booleans(),
+    st.sampled_from([0.2, 1.0, 3.0]),
+)
+def test_the_picture_has_the_colours_of_datashaders_categorical_shading(
+    seed, count, n_classes, coded, reach
+):
+    import datashader as ds
+    import datashader.transfer_functions as tf
+
+    generator = np.random.default_rng(seed)
+    view = Viewport((-reach, reach), (-reach, 1.5 * reach), 50, 40)
+    x, y = generator.normal(size=(2, count)).astype(np.float32)
+    # Points on the limits, where the rule which pixel they belong to matters.
+    x[: count // 10] = generator.choice([-reach, 0.0, reach], count // 10)
+    y[: count // 10] = generator.choice([-reach, 1.5 * reach], count // 10)
+    classes = generator.integers(0, n_classes, count).astype(np.int16)
+    bytes_ = generator.integers(0, 256, (n_classes, 3))
+    palette = (bytes_ / 255).astype(np.float32)
+    marks = (
+        Marks(x, y, palette, radius=0.5, codes=classes)
+        if coded
+        else Marks(x, y, palette[classes], radius=0.5)
+    )
+    picture = render([marks], view)[::-1]
+
+    frame = pd.DataFrame({"x": x, "y": y, "c": pd.Categorical(classes, range(n_classes))})
+    canvas = ds.Canvas(50, 40, x_range=view.x_range, y_range=view.y_range)
+    counts = canvas.points(frame, "x", "y", ds.count_cat("c"))
+    is_drawn = counts.sum(axis=-1).to_numpy() > 0
+    assert (is_drawn == (picture[..., 3] > 0)).all()
+    key = {index: "#{:02x}{:02x}{:02x}".format(*rgb) for index, rgb in enumerate(bytes_.tolist())}
+    if is_drawn.any():
+        shaded = tf.shade(counts, color_key=key).to_numpy()
+        theirs = np.stack([shaded >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(int)
+        assert np.abs(picture[..., :3].astype(int) - theirs)[is_drawn].max() <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 2_000), st.booleans())
+def test_a_pixel_in_doubt_shows_its_least_point_of_a_plain_search(seed, count, coded):
+    import datashader as ds
+
+    generator = np.random.default_rng(seed)
+    view = Viewport((-2.0, 2.0), (-2.0, 2.0), 20, 15)
+    x, y = generator.normal(size=(2, count)).astype(np.float32)
+    doubt = generator.permutation(count).astype(np.float32)
+    palette = np.arange(count * 3, dtype=np.float32).reshape(-1, 3) % 256 / 255
+    codes = generator.permutation(count).astype(np.int16)
+    marks = (
+        Marks(x, y, palette, radius=1.0, doubt=doubt, codes=codes)
+        if coded
+        else Marks(x, y, palette[codes], radius=1.0, doubt=doubt)
+    )
+    sums = least_colours(marks.x, marks.y, marks.colours, marks.codes, doubt, view)
+    frame = pd.DataFrame({"x": x, "y": y, "doubt": doubt})
+    canvas = ds.Canvas(20, 15, x_range=view.x_range, y_range=view.y_range)
+    least = canvas.points(frame, "x", "y", ds.min("doubt")).to_numpy()
+    is_drawn = ~np.isnan(least)
+    assert ((sums[..., 3] > 0) == is_drawn).all()
+    point = np.argsort(doubt)[least[is_drawn].astype(int)]
+    assert (sums[is_drawn][:, :3].astype(np.float32) == palette[codes[point]]).all()
+
+
+def test_a_value_that_is_not_known_hides_no_point():
+    one = np.zeros(3, np.float32)
+    colours = np.eye(3, dtype=np.float32)
+    view = Viewport((-1.0, 1.0), (-1.0, 1.0), 3, 3)
+    for doubt, shown in (([np.nan, 0.9, 0.5], 2), ([0.5, np.nan, 0.9], 0)):
+        marks = Marks(one, one, colours, radius=1.0, doubt=np.array(doubt, np.float32))
+        assert render([marks], view)[1, 1, :3].argmax() == shown
 
 
 def test_the_least_confident_point_of_a_pixel_is_shown():

@@ -123,7 +123,7 @@ def test_filters_and_patterns_are_linked(page):
     page.locator(".pc.on [data-action=select]").click()
     wait_for(lambda: selected_count(page) < total, what="the members")
     assert "pattern" in page.locator(".selbar .n small").inner_text()
-    wait_for(lambda: "over-represented" in text_of(page, ".bar h3"), what="the new list")
+    wait_for(lambda: "Over-represented" in text_of(page, ".bar h3"), what="the new list")
     page.locator(".pc.on .th:not(.focus)").first.click()
     wait_for(lambda: f"image {IMAGE:,}" not in text_of(page, ".focus-label"), what="the focus")
     settle(page)

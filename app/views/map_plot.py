@@ -1,0 +1,366 @@
+"""The plot of the map: an overlay of layers, its tools, and what it reports of the pointer."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import holoviews as hv
+import panel as pn
+from bokeh.models import BoxSelectTool, InlineStyleSheet, LassoSelectTool, PanTool
+from holoviews import streams
+
+from app import plots, sessions, theme
+from app.views.map_pictures import PictureLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bokeh.document import Document
+    from numpy.typing import NDArray
+
+    from app.aggregate import Marks, Viewport
+
+_DRAGS = {"lasso": LassoSelectTool, "box": BoxSelectTool, "pan": PanTool}
+
+_LAYERS: dict[str, Callable[..., hv.Element | hv.Overlay]] = {
+    "picture": lambda picture: plots.map_picture(picture["picture"], picture["view"]),
+    "points": lambda points: plots.map_points(points["layers"], is_dense=points["is_dense"]),
+    "marks": lambda marks: (
+        plots.map_region(marks["region"], dark=marks["dark"])
+        * plots.map_changed(
+            marks["changed"], marks["place"], words=marks["words"], dark=marks["dark"]
+        )
+        * plots.map_rings(marks["place"], dark=marks["dark"])
+    ),
+    "labels": lambda labels: plots.map_labels(labels["places"], dark=labels["dark"]),
+}
+"""Layers from bottom to top: how each is drawn from what was last sent to it."""
+
+_BELOW_THUMBNAILS = 3
+"""Elements that thumbnails cover: picture, points and region."""
+
+
+_STAY = 4
+"""Pixels by which a name must move to be drawn anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """Whom the plot tells what people do; every number comes from the browser, unchecked.
+
+    Parameters
+    ----------
+    ranges : bound method
+        (x_range, y_range) after a zoom or a pan.
+    size : bound method
+        (width, height) of the frame in pixels.
+    tap, pointer : bound method
+        (x, y) in coordinates; None, None when the pointer has left.
+    region : bound method
+        Geometry of a finished lasso or box.
+    """
+
+    ranges: Callable[[Any, Any], None]
+    size: Callable[[Any, Any], None]
+    tap: Callable[[Any, Any], None]
+    pointer: Callable[[Any, Any], None]
+    region: Callable[[dict[str, Any]], None]
+
+
+class MapPlot:
+    """Layers without axes; what they show is set by the methods.
+
+    Parameters
+    ----------
+    view : Viewport
+        What is seen first.
+    reports : Reports
+        Told what people do.
+    """
+
+    def __init__(self, view: Viewport, reports: Reports) -> None:
+        self._view = view
+        self._drag = "lasso"
+        self._dark = False
+        self._plot: Any = None
+        self._due: list[str] = []
+        self._is_held = False
+        self._is_seen = False
+        self._reports = reports
+        self.pictures = PictureLayer()
+        first: dict[str, dict[str, Any]] = {
+            "picture": {"picture": None, "view": view},
+            "points": {"layers": (), "is_dense": False},
+            "marks": {"region": (), "place": None, "changed": None, "words": "", "dark": False},
+            "labels": {"places": [], "dark": False},
+        }
+        # By its own name each datum can be told from those of the others that come with it.
+        self._pipes = {name: streams.Pipe(data=first[name]).rename(data=name) for name in _LAYERS}
+        self.overlay = self._overlay()
+        sessions.on_closed(self._close)
+
+    def pane(self) -> pn.pane.HoloViews:
+        """Return the plot for a page."""
+        return pn.pane.HoloViews(
+            self.overlay, sizing_mode="stretch_both", margin=0, linked_axes=False, min_height=40
+        )
+
+    # -- what is built once --------------------------------------------------------------
+
+    def _overlay(self) -> hv.Overlay:
+        layers = [
+            hv.DynamicMap(draw, streams=[self._pipes[name]]) for name, draw in _LAYERS.items()
+        ]
+        self._listen(layers[0])
+        overlay = layers[0]
+        for layer in layers[1:]:
+            overlay = overlay * layer
+        return overlay.opts(
+            hv.opts.Overlay(
+                responsive=True, border=0, show_frame=False, shared_axes=False, toolbar=None,
+                xaxis=None, yaxis=None,
+                # Not the drag: HoloViews would go back to it with every frame, in the middle of
+                # a gesture with another tool.
+                active_tools=["wheel_zoom"],
+                # The registry of options lives as long as the process.
+                hooks=[sessions.weakly(self._hook)],
+            )
+        )  # fmt: skip
+
+    def _listen(self, picture: hv.DynamicMap) -> None:
+        weakly, reports = sessions.weakly, self._reports
+        tap, pointer = weakly(reports.tap), weakly(reports.pointer)
+        region = weakly(reports.region)
+        ranges, size = weakly(self._on_ranges), weakly(self._on_size)
+        listeners: dict[Any, Callable[..., None]] = {
+            streams.RangeXY: lambda *, x_range, y_range: ranges(x_range, y_range),
+            streams.PlotSize: lambda width, height, **_: size(width, height),
+            streams.Tap: lambda *, x, y: tap(x, y),
+            streams.PointerXY: lambda *, x, y: pointer(x, y),
+            streams.MouseLeave: lambda **_: pointer(None, None),
+            streams.Lasso: lambda geometry: region(_lasso(geometry)),
+            streams.BoundsXY: lambda bounds: region(_box(bounds)),
+        }
+        self._streams = [
+            kind(source=picture, subscribers=[told]) for kind, told in listeners.items()
+        ]
+
+    def _on_ranges(self, x_range: Any, y_range: Any) -> None:
+        # HoloViews itself reports the first ones, before a browser has shown anything.
+        if self._is_seen:
+            self._reports.ranges(x_range, y_range)
+
+    def _on_size(self, width: Any, height: Any) -> None:
+        self._is_seen = True
+        self._reports.size(width, height)
+
+    def _hook(self, plot: Any, _: Any) -> None:
+        """Set what HoloViews has no option for, on the Bokeh figure itself."""
+        figure = plot.state
+        if self._plot is not None and self._plot.state is figure:
+            return
+        self._plot = plot
+        # By these names the buttons switch tools in the browser; see actions.js.
+        figure.toolbar.name = "map-toolbar"
+        for name in _DRAGS:
+            tool = self._tool(name)
+            tool.name = f"map-{name}"
+            if name != "pan":
+                # Only the outline is wanted: a hit on a glyph would fade all others.
+                tool.update(renderers=[], continuous=False)
+        # Half a second of waiting after a wheel tick is Bokeh's default, a tenth that of
+        # HoloViews; drawing takes less.
+        figure.update(lod_threshold=None, lod_timeout=30, outline_line_color=None)
+        for callback in self._callbacks():
+            if isinstance(callback.streams[0], streams.RangeXY):
+                callback.debounce = None
+        # The dotted frame round a clicked plot says nothing here: keys act on the page.
+        figure.stylesheets = [InlineStyleSheet(css=".bk-events:focus{outline:none!important}")]
+        self._put_thumbnails(figure)
+        self.use(self._drag)
+        self.move(self._view)
+        self._colour()
+
+    def _put_thumbnails(self, figure: Any) -> None:
+        """Add the thumbnails, for which HoloViews has no element."""
+        drawn = list(figure.renderers)
+        self.pictures.attach(figure)
+        added = figure.renderers[len(drawn) :]
+        figure.renderers = [*drawn[:_BELOW_THUMBNAILS], *added, *drawn[_BELOW_THUMBNAILS:]]
+
+    def _callbacks(self) -> list[Any]:
+        return [each for part in self._plot.traverse(lambda one: one.callbacks) for each in part]
+
+    def _close(self) -> None:
+        """Take the plot out of the registry of HoloViews, which lives as long as the process."""
+        if self._plot is not None:
+            for callback in self._callbacks():
+                callback.cleanup()
+            self._plot.cleanup()
+            self._plot = None
+        for stream in self._streams:
+            stream.clear()
+
+    # -- tools ---------------------------------------------------------------------------
+
+    def use(self, name: str) -> None:
+        """Make the plot answer a drag with one of its tools: lasso, box or pan."""
+        self._drag = name
+        if self._plot is not None:
+            bar = self._plot.state.toolbar
+            tool = self._tool(name)
+            if bar.active_drag is not tool:
+                bar.active_drag = tool
+
+    def _tool(self, name: str) -> Any:
+        tools = self._plot.state.tools
+        return next(tool for tool in tools if isinstance(tool, _DRAGS[name]))
+
+    # -- what is shown -------------------------------------------------------------------
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Redraw only at the end, and all layers together."""
+        if self._is_held:
+            yield
+            return
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._send()
+
+    def shown(self, layer: str) -> dict[str, Any]:
+        """Return what one layer shows: the picture, the points, the marks or the labels."""
+        found: dict[str, Any] = self._pipes[layer].data
+        return found
+
+    def move(self, view: Viewport) -> None:
+        """Show ``view``; the browser is told only of what differs."""
+        self._view = view
+        if self._plot is None:
+            return
+        figure = self._plot.state
+        for axis, (low, high) in (
+            (figure.x_range, view.x_range),
+            (figure.y_range, view.y_range),
+        ):
+            if (axis.start, axis.end) != (low, high):
+                axis.update(start=low, end=high, reset_start=low, reset_end=high)
+
+    def show_picture(self, picture: NDArray[Any] | None, view: Viewport) -> None:
+        """Show an aggregated picture of the points in view, or none."""
+        if picture is not None or self.shown("picture")["picture"] is not None:
+            self._show("picture", picture=picture, view=view)
+
+    def show_points(self, layers: Sequence[Marks], *, is_dense: bool) -> None:
+        """Show every point as a glyph of its own; nothing for an empty sequence."""
+        if layers or self.shown("points")["layers"]:
+            self._show("points", layers=layers, is_dense=is_dense)
+
+    def show_labels(self, places: Sequence[tuple[float, float, str]]) -> None:
+        """Show the names of classes at their places; none moves by a few pixels only."""
+        if not _is_near(self.shown("labels")["places"], places, self._view):
+            self._change("labels", places=list(places))
+
+    def show_region(self, vertices: Sequence[tuple[float, float]]) -> None:
+        """Show the outline of the lasso or box that made the selection."""
+        self._change("marks", region=tuple(vertices))
+
+    def show_focus(
+        self,
+        place: tuple[float, float] | None,
+        changed: tuple[float, float] | None,
+        *,
+        words: str,
+    ) -> None:
+        """Ring the focus, and show near what its changed copy lies.
+
+        Parameters
+        ----------
+        place : tuple of (float, float), or None
+            Coordinates of the focus.
+        changed : tuple of (float, float), or None
+            Where the nearest neighbours of the changed or uploaded image lie; not a projection.
+        words : str
+            What lies there; our own word.
+        """
+        self._change("marks", place=place, changed=changed, words=words)
+
+    def restyle(self, *, dark: bool) -> None:
+        """Take over the colours of a theme; Bokeh does not follow it by itself."""
+        self._dark = dark
+        self.pictures.restyle(dark=dark)
+        with self.at_once():
+            self._change("marks", dark=dark)
+            self._change("labels", dark=dark)
+        if self._plot is not None:
+            self._colour()
+
+    def _colour(self) -> None:
+        figure, colour = self._plot.state, theme.tokens(dark=self._dark)
+        accent = colour["accent"]
+        for name in ("lasso", "box"):
+            self._tool(name).overlay.update(
+                line_color=accent, line_dash=[5, 3], line_width=2, fill_color=accent,
+                fill_alpha=0.05,
+            )  # fmt: skip
+        # Without a ground of its own, Bokeh leaves the edge of the last picture behind.
+        ground = colour["plot"]
+        figure.update(background_fill_color=ground, border_fill_color=ground)
+
+    def _change(self, layer: str, **data: Any) -> None:
+        """Send some data of a layer, unless it shows them already."""
+        before = self.shown(layer)
+        if any(before[name] != datum for name, datum in data.items()):
+            self._show(layer, **(before | data))
+
+    def _show(self, layer: str, **data: Any) -> None:
+        self._pipes[layer].update(data=data)
+        self._due.append(layer)
+        if not self._is_held:
+            self._send()
+
+    def _send(self) -> None:
+        due, self._due = self._due, []
+        if due:
+            document = None if self._plot is None else self._plot.state.document
+            with nullcontext() if document is None else _not_counted(document):
+                streams.Stream.trigger([self._pipes[layer] for layer in dict.fromkeys(due)])
+
+
+def _is_near(
+    before: Sequence[tuple[float, float, str]],
+    after: Sequence[tuple[float, float, str]],
+    view: Viewport,
+) -> bool:
+    """Whether the same names stand where they stood; to draw them anew costs 9 ms a zoom."""
+    return [name for *_, name in before] == [name for *_, name in after] and all(
+        abs(x - old_x) <= _STAY * view.unit_x and abs(y - old_y) <= _STAY * view.unit_y
+        for (old_x, old_y, _), (x, y, _) in zip(before, after, strict=True)
+    )
+
+
+@contextmanager
+def _not_counted(document: Document) -> Iterator[None]:
+    """Keep HoloViews from counting all models of the page after every frame.
+
+    It freezes the document, and thawing counts: with the map alone half of the time of a frame,
+    with all views far more. A model that does come or go is counted without it.
+    """
+    document.models.freeze = nullcontext  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del document.models.freeze  # the method is found again
+
+
+def _lasso(geometry: NDArray[Any]) -> dict[str, Any]:
+    return {"type": "poly", "x": geometry[:, 0].tolist(), "y": geometry[:, 1].tolist()}
+
+
+def _box(bounds: tuple[Any, Any, Any, Any]) -> dict[str, Any]:
+    return {"type": "rect", **dict(zip(("x0", "y0", "x1", "y1"), bounds, strict=True))}

@@ -1,0 +1,258 @@
+"""The map in real Chromium, with WebGL and without: what is pressed is drawn, said and linked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.app.conftest import (
+    PHONE,
+    drag,
+    focused_image,
+    map_box,
+    selected_count,
+    text_of,
+    wait_for,
+)
+
+pytestmark = pytest.mark.browser
+
+DRAWN = ".map-n .drawn"
+HIDDEN = ".map-n .hidden"
+COLOURS_ON_THE_MAP = """canvas => {
+  const d = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+  const seen = new Set()
+  for (let k = 0; k < d.length; k += 4) {
+    if (d[k + 3]) seen.add(d[k] << 16 | d[k + 1] << 8 | d[k + 2])
+  }
+  return seen.size
+}"""
+
+
+@pytest.fixture
+def page(digits_server, open_page):
+    page = open_page(digits_server.url)
+    settle(page)
+    return page
+
+
+def settle(page):
+    """Wait until the map has been drawn at its size."""
+    page.wait_for_selector(".view-a canvas")
+    wait_for(lambda: "drawn" in text_of(page, DRAWN), what="the map")
+    page.wait_for_timeout(1_000)
+
+
+def drawn(page):
+    return int(text_of(page, DRAWN).split()[0].replace(",", ""))
+
+
+def swatch(page, at):
+    return page.locator(".view-a .legend .sw").nth(at)
+
+
+def circle(page, share=0.8):
+    box = map_box(page)
+    left, top = (1 - share) / 2 * box["width"], (1 - share) / 2 * box["height"]
+    corners = ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0.02))
+    return [
+        (box["x"] + left + u * share * box["width"], box["y"] + top + v * share * box["height"])
+        for u, v in corners
+    ]
+
+
+def test_the_legend_hides_says_so_and_a_lasso_takes_what_is_seen(page):
+    total = drawn(page)
+    swatch(page, 3).click()
+    wait_for(lambda: page.locator(HIDDEN).is_visible(), what="what is hidden")
+    words = text_of(page, HIDDEN)
+    assert words.startswith("1 of 10 classes hidden, ")
+    assert words.endswith(" images")
+    shown = wait_for(lambda: (n := drawn(page)) < total and n, what="fewer points")
+    assert total - shown == int(words.split(", ")[1].split()[0].replace(",", ""))
+    assert selected_count(page) == total, "hiding selects nothing"
+    # The tools stand in the corner: a drag that begins on them is none.
+    drag(page, circle(page, 0.72))
+    chosen = wait_for(lambda: (n := selected_count(page)) < total and n, what="the lasso")
+    assert chosen <= shown
+    page.locator(".view-a .all").first.click()
+    wait_for(lambda: drawn(page) == total, what="all points")
+    assert selected_count(page) == chosen
+    page.locator(".view-a .legend button").nth(5).click(modifiers=["Alt"])
+    wait_for(lambda: page.locator(HIDDEN).is_visible(), what="Alt hides too")
+    assert selected_count(page) == chosen
+
+
+def test_hiding_all_says_how_to_come_back(page):
+    total = drawn(page)
+    for at in range(10):
+        swatch(page, at).click()
+        wait_for(lambda at=at: not swatch(page, at).is_checked(), what="the swatch")
+    page.locator(".map-n .empty", has_text="Everything is hidden").wait_for()
+    page.locator(".map-n .empty .btn").click()
+    wait_for(lambda: drawn(page) == total, what="all points")
+    assert not page.locator(".map-n .empty").is_visible()
+
+
+def test_every_kind_of_colour_is_drawn_with_its_legend(page):
+    more = page.get_by_label("Colour by, more")
+    said = {
+        "flip:rotation": "Smallest flip, Rotation",
+        "predictions.loss": "Loss",
+        "margin": "Margin",
+    }
+    for value, title in said.items():
+        more.select_option(value)
+        wait_for(lambda title=title: title in text_of(page, ".view-a .legend"), what=title)
+        assert "a pixel shows its" in text_of(page, ".view-a .legend")
+    assert more.locator("option[value='images.width']").is_disabled()
+    page.get_by_role("radio", name="Correct", exact=True).click()
+    wait_for(lambda: "wrong" in text_of(page, ".view-a .legend"), what="the other legend")
+    assert more.input_value() == ""
+
+
+def test_the_keyboard_zooms_pans_and_reaches_every_control(page):
+    total, first = drawn(page), focused_image(page)
+    keys = page.locator(".map-n .keys")
+    keys.focus()
+    label = keys.get_attribute("aria-label")
+    assert f"{total:,} of {total:,} drawn" in label
+    assert "coloured by true class" in label
+    for _ in range(3):
+        page.keyboard.press("+")
+    closer = wait_for(lambda: (n := drawn(page)) < total and n, what="a closer look")
+    page.wait_for_timeout(800)
+    closer = drawn(page)
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    wait_for(lambda: drawn(page) != closer, what="another place")
+    page.keyboard.press("0")
+    wait_for(lambda: drawn(page) == total, what="all points")
+    assert focused_image(page) == first, "arrows on the map leave the focus"
+    stops = []
+    page.get_by_role("radio", name="True class", exact=True).focus()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        stops.append(
+            page.evaluate(
+                """() => { let e = document.activeElement
+                       while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+                       return e.getAttribute("aria-label") || e.title }"""
+            )
+        )
+    assert stops[0] == "Colour by, more"
+    assert stops[1] == "Projection"
+    assert stops[2].startswith("Map, ")
+    assert stops[3].startswith("Lasso")
+    assert stops[4].startswith("Box")
+
+
+PICTURES = """() => {
+  const models = [...Bokeh.documents[0]._all_models.values()]
+  const shown = models.find((m) => m.type === "ColumnDataSource" && m.data.url?.length)
+  const plot = models.find((m) => m.type === "Figure")
+  if (!shown) return null
+  const place = (range, value) => (value - range.start) / (range.end - range.start)
+  return [...shown.data.url].map((url, k) => [
+    url, place(plot.x_range, shown.data.x[k]), 1 - place(plot.y_range, shown.data.y[k])])
+}"""
+
+
+def test_a_close_look_shows_the_pictures_and_a_tap_on_one_tests_it(digits_server, open_page):
+    page = open_page(digits_server.url)
+    asked = set()
+    page.on("request", lambda request: asked.add(request.url))
+    settle(page)
+    page.locator(".map-n .keys").focus()
+    for _ in range(14):
+        if 0 < drawn(page) <= 30:
+            break
+        page.keyboard.press("+")
+        page.wait_for_timeout(600)
+    pictures = wait_for(lambda: page.evaluate(PICTURES), what="the pictures")
+    assert len(pictures) <= drawn(page) <= 60
+    wait_for(lambda: all(any(url in one for one in asked) for url, _, _ in pictures), what="them")
+    box = map_box(page)
+    first = focused_image(page)
+    url, x, y = next(one for one in pictures if f"/{first}." not in one[0])
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    wait_for(lambda: f"/{focused_image(page)}." in url, what="the tapped picture")
+
+
+def test_projections_keep_the_selection(page):
+    drag(page, circle(page, 0.5))
+    total = drawn(page)
+    chosen = wait_for(lambda: (n := selected_count(page)) < total and n, what="the lasso")
+    first = focused_image(page)
+    page.get_by_label("Projection").select_option("pca")
+    wait_for(lambda: "PCA" in page.locator(".map-n .keys").get_attribute("aria-label"), what="PCA")
+    assert (selected_count(page), focused_image(page)) == (chosen, first)
+    page.keyboard.press("i")
+    wait_for(lambda: selected_count(page) == total - chosen, what="the others")
+
+
+def test_a_search_colours_the_map_and_its_legend(page):
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    total = drawn(page)
+    page.keyboard.press("/")
+    page.locator(".search input").first.fill("three")
+    page.locator(".search input").first.press("Enter")
+    chosen = wait_for(lambda: (n := selected_count(page)) < total and n, what="the search")
+    counts = page.locator(".view-a .legend .ct")
+    wait_for(
+        lambda: sum(int(text.replace(",", "")) for text in counts.all_inner_texts()) == chosen,
+        what="the counts of the selection",
+    )
+
+
+def test_density_and_equal_shading_differ(page):
+    button = page.locator(".view-a [data-id=density]")
+    assert button.get_attribute("aria-pressed") == "false"
+    canvas = page.locator(".view-a canvas").first
+    before = canvas.evaluate("c => c.toDataURL()")
+    button.click()
+    wait_for(lambda: button.get_attribute("aria-pressed") == "true", what="the button")
+    wait_for(lambda: canvas.evaluate("c => c.toDataURL()") != before, what="the shading")
+
+
+def test_the_legend_fits_a_phone(digits_server, open_page):
+    page = open_page(digits_server.url, size=PHONE)
+    settle(page)
+    for part in page.locator(".view-a .legend .it").all():
+        box = part.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE[0]
+        assert box["height"] >= 32
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    swatch(page, 0).click()
+    wait_for(lambda: page.locator(HIDDEN).is_visible(), what="what is hidden")
+
+
+def test_the_map_needs_no_webgl(digits_server, chromium):
+    from tests.app.conftest import ARGUMENTS
+
+    browser = chromium.browser_type.launch(
+        executable_path=chromium_path(),
+        args=[*ARGUMENTS, "--disable-3d-apis", "--disable-webgl", "--disable-webgl2"],
+    )
+    try:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.set_default_timeout(60_000)
+        page.goto(digits_server.url)
+        page.wait_for_selector(".selbar .big")
+        settle(page)
+        without = "!document.createElement('canvas').getContext('webgl2')"
+        assert page.evaluate(without), "otherwise the test says nothing"
+        total = drawn(page)
+        assert page.locator(".view-a canvas").first.evaluate(COLOURS_ON_THE_MAP) > 10
+        drag(page, circle(page, 0.5))
+        wait_for(lambda: selected_count(page) < total, what="the lasso")
+    finally:
+        browser.close()
+
+
+def chromium_path():
+    import shutil
+
+    from tests.app.conftest import BROWSERS
+
+    return next(path for name in BROWSERS if (path := shutil.which(name)))
