@@ -123,16 +123,20 @@ def read(query: Mapping[str, str]) -> Case:
         refused.append(f"Patterns are not listed by {order[:40]}.")
         order = ""
     errors = _pairs(parts["errors"])
-    if errors is None or len(errors) > 1:
+    if errors is None or len(errors) > 1 or any(true == other for true, other in errors):
         refused.append("The kind of error is two classes such as 3-5, true and predicted.")
         errors = ()
+    pattern, class_index = pattern_key.read(parts["pattern"]), _whole(parts["class"])
+    for name, found in (("pattern", pattern), ("class", class_index)):
+        if parts[name] and found is None:
+            refused.append(f"There is no {name} {parts[name][:40]}.")
     return Case(
         image=parts["image"],
         change=change,
         method=parts["evidence"],
         layer=parts["layer"],
-        class_index=_whole(parts["class"]),
-        pattern=pattern_key.read(parts["pattern"]),
+        class_index=class_index,
+        pattern=pattern,
         path_set=parts["paths"],
         filters=filters or (),
         order=order,
@@ -194,6 +198,10 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
     has_paths = bool(case.path_set) and runtime.store.has(f"paths/{case.path_set}")
     path_set = case.path_set if has_paths else state.path_set
     pattern = case.pattern
+    if case.path_set and not has_paths:
+        refused.append(f"There is no path set {safe.plain(case.path_set, limit=60)}.")
+        # Its number means another one in any other path set.
+        pattern = None
     if pattern is not None and not _is_pattern(runtime.store, path_set, pattern):
         refused.append(f"The path set {path_set} has no pattern {pattern_key.text_of(pattern)}.")
         pattern = None

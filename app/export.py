@@ -269,10 +269,13 @@ def handed_over(export: Export) -> dict[str, str]:
 
 def _csv_pieces(tables: Iterator[pa.Table]) -> Iterator[bytes]:
     options = pyarrow.csv.WriteOptions(include_header=True, quoting_style="needed")
-    # The mark makes spreadsheets read UTF-8.
-    yield b"\xef\xbb\xbf"
+    # The mark makes spreadsheets read UTF-8. It comes with the first rows: an error before them
+    # is an answer, later it breaks the file.
+    mark = b"\xef\xbb\xbf"
     for table in tables:
         out = io.BytesIO()
+        out.write(mark)
+        mark = b""
         pyarrow.csv.write_csv(_harmless(table), out, write_options=options)
         yield out.getvalue()
         options.include_header = False

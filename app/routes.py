@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from feature_store import StoreError
 if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
+_log = logging.getLogger(__name__)
 _DECIMAL = re.compile(r"\d{1,9}")
 
 
@@ -65,7 +67,7 @@ class Download(AuthRequestHandler):
         loop = asyncio.get_running_loop()
         pieces = wanted.pieces()
         try:
-            # An error in the first piece is still an answer; later the connection breaks.
+            # An error in the first piece is still an answer.
             piece = await loop.run_in_executor(None, next, pieces, None)
         except StoreError:
             self.send_error(500)
@@ -81,6 +83,11 @@ class Download(AuthRequestHandler):
                 await self.flush()
                 piece = await loop.run_in_executor(None, next, pieces, None)
         except StreamClosedError:
+            return
+        except Exception:  # noqa: BLE001 - whatever it was, the file is not whole
+            # What was sent so far must not pass for the whole file.
+            _log.exception("The download %s broke off", wanted.name)
+            self.detach().close()
             return
         self.finish()
 

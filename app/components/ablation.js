@@ -4,18 +4,20 @@ const CHOICES = {
   replacement: { mean: "their mean", zero: "zero" },
   images: { members: "its members", selection: "the selection" },
 }
+const USE = { selection: "Use the selection", members: "Use its members" }
 
 function ablationNode(target, v, send, few) {
   const mine = v.target === target ? v : {}
-  const pick = (name, label) => {
+  const pick = (name, label, first = {}) => {
+    const choices = { ...first, ...CHOICES[name] }
     const select = h("select", { "aria-label": label, onchange: (event) => event.stopPropagation() },
-      ...Object.entries(CHOICES[name]).map(([value, words]) => h("option", { value }, words)))
-    select.value = mine[name] || Object.keys(CHOICES[name])[0]
+      ...Object.entries(choices).map(([value, words]) => h("option", { value }, words)))
+    select.value = mine[name] in choices ? mine[name] : Object.keys(choices)[0]
     return select
   }
   const filters = pick("filters", "Which filters are replaced")
   const replacement = pick("replacement", "What takes their place")
-  const images = pick("images", "On which images")
+  const images = pick("images", "On which images", few.n_errors ? { errors: few.n_errors === 1 ? "its error" : `its ${few.n_errors} errors` } : {})
   if (target === "filters") images.value = "selection"
   const ask = () => send({ kind: "ablate", target, filters: filters.value, replacement: replacement.value, images: images.value })
   const row = h("div", { class: "ask" },
@@ -24,12 +26,12 @@ function ablationNode(target, v, send, few) {
     target === "filters" ? null : h("span", { class: "mut" }, "by"),
     replacement,
     h("span", { class: "mut" }, "on"),
-    target === "filters" ? h("span", {}, "the selection") : images,
+    target === "filters" ? h("span", { title: "All images of the split where nothing is selected" }, "the selection, or all") : images,
     mine.is_running
       ? h("button", { class: "btn", type: "button", onclick: () => send({ kind: "stop_ablation" }) }, "Stop")
       : h("button", { class: "btn", type: "button", "data-action": "ablate", onclick: ask }, "Replace"))
   // Before the click: on so few images there will be no verdict.
-  const use = h("button", { class: "btn txt", type: "button", onclick: () => { images.value = few.use; warn() } }, "Use the selection")
+  const use = h("button", { class: "btn txt", type: "button", onclick: () => { images.value = few.use; warn() } }, USE[few.use])
   const note = h("p", { class: "few mut" })
   const warn = () => {
     const words = target === "filters" ? few.selection : few[images.value]
@@ -44,8 +46,12 @@ function ablationNode(target, v, send, few) {
   } else if (mine.problem) {
     nodes.push(h("p", { class: "problem", role: "status" }, mine.problem))
   } else if (mine.verdict) {
-    nodes.push(h("div", { class: `verdict ${mine.verdict.split(" ")[0]}`, role: "status", title: mine.help },
-      h("div", {}, h("b", {}, mine.verdict), h("span", { class: "mut" }, ` · ${mine.subject}`)), ...mine.lines.map((words) => h("span", {}, words))))
+    const verdict = h("div", { class: `verdict ${mine.verdict.split(" ")[0]}`, role: "status", title: mine.help },
+      h("div", {}, h("b", {}, mine.verdict), h("span", { class: "mut" }, ` · ${mine.subject}`)), ...mine.lines.map((words) => h("span", {}, words)))
+    nodes.push(verdict)
+    // A new answer is brought into view: on a laptop it comes below the fold.
+    if (mine.lines !== ablationNode.seen) requestAnimationFrame(() => verdict.scrollIntoView({ block: "nearest" }))
+    ablationNode.seen = mine.lines
   }
   return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onkeydown: (event) => { if (["Enter", " ", "ArrowUp", "ArrowDown"].includes(event.key)) event.stopPropagation() } }, nodes)
 }

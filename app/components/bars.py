@@ -74,5 +74,5 @@ class PhoneTabs(JSComponent):
 
     def _handle_msg(self, msg: Any) -> None:
         view = msg.get("view") if isinstance(msg, dict) else None
-        if view in {"a", "b", "c", "d"}:
+        if view in ("a", "b", "c", "d"):
             self.tabs_view = view

@@ -387,6 +387,8 @@ class _PathRules:
         self._centre = [np.zeros(count) for count in filters]
         self._spread = [np.zeros(count) for count in filters]
         if "balanced" in self._sets:
+            # Where it is missing, say which stage writes it.
+            store.entry("filter_statistics")
             table = store.arrow(
                 "select layer_index, filter_index, mean, standard_deviation"
                 " from filter_statistics where statistic = 'mean'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,13 @@ TELLING = 16
 
 TARGETS = ("pattern", "filters")
 REPLACEMENTS = ("mean", "zero")
-IMAGES = ("members", "selection")
+IMAGES = ("members", "selection", "errors")
+_WHOSE = {
+    "members": "members",
+    "selection": "selected images",
+    "errors": "errors",
+    "all": "images",
+}
 SETS = ("own", "telling")
 
 
@@ -42,6 +49,12 @@ class Ablation(CardPart):
     runtime, state, cards
         As for ``CardPart``.
     """
+
+    _errors: Mapping[Any, Sequence[int]] = MappingProxyType({})
+
+    def put_errors(self, errors: Mapping[int, Sequence[int]]) -> None:
+        """Name the errors that patterns are shown for, by pattern."""
+        self._errors = errors
 
     def forget(self, target: str) -> None:
         """Take back what was said of a pattern or of filters: they are others now."""
@@ -107,7 +120,9 @@ class Ablation(CardPart):
             words = words_of(error, store.path) if isinstance(error, StoreError) else str(error)
             said = {"problem": safe.plain(words, limit=300)}
         else:
-            said = words_of_result(result, asked["images"], self._true_classes(result.images))
+            is_all = asked["images"] == "selection" and self._state.selection.is_all
+            whose = _WHOSE["all" if is_all else asked["images"]]
+            said = words_of_result(result, whose, self._true_classes(result.images))
         self._draw(ticket, {**asked, **said})
 
     def _true_classes(self, images: Sequence[int]) -> NDArray[np.int64]:
@@ -136,12 +151,13 @@ class Ablation(CardPart):
             if asked["filters"] == "telling":
                 found = telling_filters_of(store, members, limit=TELLING)
                 filters = tuple((each.layer_index, each.filter_index) for each in found)
-            ids = members if asked["images"] == "members" else selection
+            errors = np.asarray(self._errors.get(pattern, members))
+            ids = {"members": members, "selection": selection, "errors": errors}[asked["images"]]
         return np.asarray(ids, dtype=np.int32), tuple(filters)
 
 
 def words_of_result(
-    result: AblationResult, images: str, truth: NDArray[np.integer]
+    result: AblationResult, whose: str, truth: NDArray[np.integer]
 ) -> dict[str, Any]:
     """Return what the card says of an ablation.
 
@@ -149,8 +165,8 @@ def words_of_result(
     ----------
     result : AblationResult
         The answer.
-    images : str
-        ``members`` or ``selection``: what the images are called.
+    whose : str
+        What the images are called, in the plural.
     truth : ndarray of int
         True class of each image; -1 where there is none.
 
@@ -161,7 +177,6 @@ def words_of_result(
     """
     found = result.judgement
     n, random = len(result.images), np.array(found.random_effects)
-    whose = "members" if images == "members" else "selected images"
     of = f"{n:,} {whose}" if n == result.asked else f"{n:,} of {result.asked:,} {whose}"
     cost = f"Score of the predicted class {signed(-found.effect)} on {of}; random sets "
     before, after = result.predicted

@@ -155,7 +155,7 @@ def items(
             "count": f"{there.n_member_errors:,}",
             "of": f" of {there.n_members:,} are this error",
             "lift": f"{there.lift or 0:.1f}×",
-            "q": f"q {each.q:.2g}",
+            "q": f"q {each.confirmation_q:.2g}",
             "why": safe.plain(_sentence(found, each), limit=400),
         }
         made.append(card)
@@ -189,7 +189,7 @@ def header(found: ErrorEnrichment, path_set: str) -> dict[str, Any]:
         ``cure``.
     """
     head: dict[str, Any] = {
-        "title": "Patterns behind",
+        "title": "Patterns behind it",
         "detail": f"{len(found.confirmed)} confirmed of {found.n_tested:,} tested",
         "notes": [f"{LEAD}comparing with clusters, filters, pixels and scores …"],
     }
@@ -209,7 +209,7 @@ def nothing(split: str) -> dict[str, Any]:
     """Return the head where no image is predicted wrong."""
     where = f" of {safe.plain(split, limit=20)}" if split else ""
     return {
-        "title": "Patterns behind",
+        "title": "Patterns behind it",
         "detail": "",
         "headline": "There are no errors",
         "words": f"Every labelled image{where} is predicted right.",
@@ -300,7 +300,8 @@ def _short(label: str, names: Sequence[str]) -> str:
 def _sentence(found: ErrorEnrichment, each: FoundSlice) -> str:
     text = found.sentence(each)
     if each.twins:
-        text += f". {len(each.twins):,} more patterns hold mostly the same errors"
+        n, holds = len(each.twins), "pattern holds" if len(each.twins) == 1 else "patterns hold"
+        text += f". {n:,} more {holds} mostly the same errors"
     return text
 
 

@@ -89,6 +89,8 @@ def why_none(runtime: Runtime, universe: NDArray[np.int32], wanted: Wanted) -> t
         return "There are no images to show", "The split that is shown is empty."
     rows = runtime.images.rows(universe)
     found = _filters(runtime, rows, wanted)
+    if not found:
+        return "There are no images to show", "Nothing was looked for yet."
     masks = np.stack([mask for _, mask in found])
     spared = [np.delete(masks, place, axis=0).all(axis=0).sum() for place in range(len(masks))]
     best = int(np.argmax(spared))

@@ -140,7 +140,11 @@ class NetworkView(pn.viewable.Viewer):
     def _follow_selection(self, *_: Any) -> None:
         self._detail.draw()
         self._ablation.forget_selection()
-        self._state.pattern_order = "selection" if not self._state.selection.is_all else ""
+        # Who looks behind an error goes on doing so: images are selected on the way.
+        if self.order != "errors":
+            self._state.pattern_order = "selection" if not self._state.selection.is_all else ""
+        else:
+            self._list_again()
 
     def _follow_focus(self, *_: Any) -> None:
         is_same = self._state.upload is self._upload
@@ -314,7 +318,9 @@ class NetworkView(pn.viewable.Viewer):
         if question.order == "errors":
             head["cells"] = error_list.offered(self._runtime, question.split)
             head["cell"] = "-".join(map(str, question.errors or ()))
-        self._detail.put_first(error_list.errors_of(found.behind))
+        errors = error_list.errors_of(found.behind)
+        self._detail.put_first(errors)
+        self._ablation.put_errors(errors)
         self._cards.param.update(card_items=found.items, card_total=found.total, card_head=head)
 
     def _chosen_errors(self) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ import base64
 import io
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import panel as pn
@@ -102,7 +102,7 @@ class PatternDetail(CardPart):
         ids = None if state.selection.is_all else state.selection.ids
         order = "strongest first" if members.is_ranked else "by id: no activations are kept"
         errors = self._first.get(members.pattern)
-        if errors is not None and ids is None:
+        if errors is not None:
             ids, order = errors, f"these errors, then {order}"
         shown = queries.page_of(members.ids, ids, start=start, count=PAGE)
         self._cards.card_more = {
@@ -112,7 +112,7 @@ class PatternDetail(CardPart):
             "has_before": self._page > 0,
             "has_after": start + PAGE < total,
             "splits": members.splits,
-            "few": few_words(total, len(state.selected_ids)),
+            "few": few_words(total, len(state.selected_ids), 0 if errors is None else len(errors)),
             **members.looks,
         }
 
@@ -186,26 +186,32 @@ def split_words(members: NDArray[np.int32], splits: Mapping[str, NDArray[np.int3
     )
 
 
-def few_words(n_members: int, n_selected: int) -> dict[str, str]:
+def few_words(n_members: int, n_selected: int, n_errors: int = 0) -> dict[str, Any]:
     """Return what is said before filters are replaced on too few images, by kind of images.
 
     Parameters
     ----------
-    n_members, n_selected : int
-        Members of the pattern, and images of the selection.
+    n_members, n_selected, n_errors : int
+        Members of the pattern, images of the selection, and errors among the members that the
+        pattern is shown for.
 
     Returns
     -------
-    dict of str to str
-        ``members`` and ``selection``; empty where there are enough. ``use`` is ``"selection"``
-        where that has enough and the members are too few.
+    dict
+        ``members``, ``selection`` and ``errors``; empty where there are enough. ``use`` is one of
+        the first two that has enough where those that come first are too few; ``n_errors``.
     """
     words = {
         "members": _few(n_members, "member is", "members are"),
         "selection": _few(n_selected, "selected image is", "selected images are"),
+        "errors": _few(n_errors, "error is", "errors are") if n_errors else "",
     }
-    use = "selection" if words["members"] and not words["selection"] else ""
-    return {**words, "use": use}
+    use = ""
+    if words["members"]:
+        use = "" if words["selection"] else "selection"
+    elif words["errors"]:
+        use = "members"
+    return {**words, "use": use, "n_errors": n_errors}
 
 
 def _few(n: int, one: str, many: str) -> str:

@@ -68,7 +68,19 @@ def test_filters_picked_by_hand_on_the_selection(ablation, cards, state):
 def test_of_many_images_a_sample_is_asked_about(ablation, cards, state):
     state.filters = ((2, 3),)
     asked(ablation, target="filters", images="selection")
-    assert f"256 of {len(state.universe):,} selected images" in cards.card_ablation["lines"][0]
+    # Nothing is selected: these are all images of the split.
+    assert f"256 of {len(state.universe):,} images" in cards.card_ablation["lines"][0]
+    state.select(state.universe[:300], "test")
+    asked(ablation, target="filters", images="selection")
+    assert "256 of 300 selected images" in cards.card_ablation["lines"][0]
+
+
+def test_filters_are_replaced_on_the_errors_that_a_pattern_is_shown_for(ablation, cards, state):
+    members = queries.pattern_members(ablation._runtime.store, state.path_set, state.pattern)
+    errors = members[:12].tolist()
+    ablation.put_errors({state.pattern: errors})
+    asked(ablation, target="pattern", images="errors")
+    assert f"on {len(errors)} errors" in cards.card_ablation["lines"][0]
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,19 @@ def test_an_address_with_a_pattern_that_does_not_exist_says_so(runtime, state):
         assert found.refused == (f"The path set {state.path_set} has no pattern {text}.",)
     found = address.resolve(address.read({"pattern": "3"}), runtime, state)
     assert (found.settings["pattern"], found.refused) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"pattern": "-5"}, "There is no pattern -5."),
+        ({"class": "abc"}, "There is no class abc."),
+        ({"errors": "3-3"}, "The kind of error is two classes such as 3-5, true and predicted."),
+        ({"paths": "nope", "pattern": "3"}, "There is no path set nope."),
+    ],
+)
+def test_what_names_nothing_is_said(parts, words, runtime, state):
+    """A number in an unknown path set opens no pattern of another one."""
+    found = address.resolve(address.read(parts), runtime, state)
+    assert found.refused == (words,)
+    assert (found.settings["pattern"], found.settings["errors"]) == (None, None)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
+import http.client
 import io
 import json
 import re
 import urllib.error
 import urllib.request
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bokeh.server.auth_provider import NullAuth
 from PIL import Image
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 from app import export, thumbnails
 from app.components.selection_bar import SelectionBar
 from app.export import Export, Tickets, extension
+from app.routes import ROUTES
 from app.runtime import Runtime
 from app.state import SessionState
 from feature_store import Store, StoreError, StoreWriter, queries
@@ -278,3 +286,54 @@ def test_a_damaged_store_is_an_error_not_an_empty_file(runtime, ids, monkeypatch
     monkeypatch.setattr(queries, "image_labels", fail)
     with pytest.raises(StoreError):
         whole(runtime, "parquet", ids)
+
+
+@pytest.mark.parametrize("kind", list(export.KINDS))
+@pytest.mark.parametrize("failing", [1, 3])
+def test_a_download_that_breaks_off_is_not_taken_for_a_whole_file(
+    runtime, monkeypatch, kind, failing
+):
+    """Before the first rows it is an error; later the connection ends without the last chunk."""
+    real, calls = queries.image_labels, []
+
+    def breaks(store, ids):
+        calls.append(len(ids))
+        if len(calls) >= failing:
+            msg = "damaged"
+            raise StoreError(msg)
+        return real(store, ids)
+
+    monkeypatch.setattr(queries, "image_labels", breaks)
+    monkeypatch.setattr(queries, "LABELS_AT_ONCE", 100)
+
+    async def fetched() -> tuple[int, bool]:
+        application = Application(ROUTES)
+        application.auth_provider = NullAuth()
+        sockets = bind_sockets(0, "127.0.0.1")
+        server = HTTPServer(application)
+        server.add_sockets(sockets)
+        ids = runtime.images.ids[:500]
+        wanted = Export(runtime=runtime, kind=kind, ids=ids, origin="", split="")
+        path = f"/export/{export.TICKETS.offer(wanted)}/x"
+
+        def get() -> tuple[int, bool]:
+            host, port = sockets[0].getsockname()
+            with closing(http.client.HTTPConnection(host, port, timeout=30)) as connection:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                try:
+                    answer.read()
+                except (http.client.HTTPException, OSError):
+                    return answer.status, False
+                return answer.status, True
+
+        try:
+            return await asyncio.to_thread(get)
+        finally:
+            server.stop()
+
+    status, is_whole = asyncio.run(fetched())
+    assert len(calls) == failing, "the fault fired"
+    assert status == 500 or not is_whole
+    if failing == 1 and kind != "zip":
+        assert status == 500

@@ -163,7 +163,15 @@ def test_too_few_members_are_said_before_their_filters_are_replaced(runtime, sta
 
 def test_enough_members_need_no_word(runtime, state, large):
     _, cards = opened(runtime, state, large)
-    assert cards.card_more["few"] == {"members": "", "selection": "", "use": ""}
+    few = cards.card_more["few"]
+    assert few == {"members": "", "selection": "", "errors": "", "use": "", "n_errors": 0}
+
+
+def test_few_errors_lead_to_the_members():
+    few = few_words(40, 0, 7)
+    assert few["errors"].startswith("7 errors are too few for a verdict")
+    assert (few["use"], few["n_errors"]) == ("members", 7)
+    assert few_words(40, 0, MIN_IMAGES)["errors"] == ""
 
 
 def test_the_bound_of_few_is_that_of_the_verdict():
