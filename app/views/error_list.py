@@ -189,7 +189,7 @@ def header(found: ErrorEnrichment, path_set: str) -> dict[str, Any]:
         ``cure``.
     """
     head: dict[str, Any] = {
-        "title": "Patterns behind it",
+        "title": "Patterns",
         "detail": f"{len(found.confirmed)} confirmed of {found.n_tested:,} tested",
         "notes": [f"{LEAD}comparing with clusters, filters, pixels and scores …"],
     }
@@ -209,7 +209,7 @@ def nothing(split: str) -> dict[str, Any]:
     """Return the head where no image is predicted wrong."""
     where = f" of {safe.plain(split, limit=20)}" if split else ""
     return {
-        "title": "Patterns behind it",
+        "title": "Patterns",
         "detail": "",
         "headline": "There are no errors",
         "words": f"Every labelled image{where} is predicted right.",

@@ -213,10 +213,10 @@ def _images(runtime: Runtime) -> str:
 
 
 def _in_all(pattern: PatternCard) -> str:
-    """Return how many members there are, and in the split that the selection is from."""
+    """Return how many members there are among the images that the selection is from."""
     if pattern.n_among == pattern.support:
         return f"{pattern.support:,} in all"
-    return f"{pattern.n_among:,} in its split, {pattern.support:,} in all"
+    return f"{pattern.n_among:,} in its split"
 
 
 def _badge(pattern: PatternCard) -> str:
@@ -249,7 +249,7 @@ def _reason(pattern: PatternCard) -> str:
         f"{pattern.n_among:,} members"
     )
     if pattern.n_among != pattern.support:
-        words += " in the split that they are from"
+        words += f" in the split that they are from ({pattern.support:,} in all)"
     if pattern.lift is not None:
         words += f", {_times(pattern.lift)} as many as by chance"
     if pattern.q is not None:

@@ -46,7 +46,7 @@ def test_a_filter_shows_where_it_fires_and_for_which_classes(page):
     page.mouse.click(over["x"] + over["width"] * 0.05, over["y"] + 14)
     page.locator(".strip .fi .th").first.wait_for()
     assert page.locator(".strip .fi").count() == 20
-    strip = page.locator(".strip").bounding_box()
+    strip = page.locator(".vt-cards .strip").bounding_box()
     for part in (".sh", ".fc", ".hist", ".ablate-here"):
         assert is_inside(page.locator(f".strip {part}").bounding_box(), strip), part
     picture = page.locator(".strip .fi .th").first.bounding_box()
@@ -54,7 +54,7 @@ def test_a_filter_shows_where_it_fires_and_for_which_classes(page):
     assert is_inside(box, picture)
     # The first layer sees 3 of 32 pixels; a patch at the border is cut.
     assert 0 < box["width"] <= picture["width"] * 3 / 32 + 2.5
-    assert "sees 3 × 3 pixels" in text_of(page, ".strip .sees")
+    assert "sees 3 × 3 pixels" in text_of(page, ".strip .sh")
     patch = page.locator(".strip .pt i").first
     assert "thumb/" in patch.evaluate("e => getComputedStyle(e).backgroundImage")
     words = page.locator(".hist svg").first.get_attribute("aria-label")
