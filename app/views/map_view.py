@@ -196,6 +196,9 @@ class MapView(pn.viewable.Viewer):
     def _bounds(self) -> tuple[float, float, float, float]:
         return self._index.bounds(self._colours.shown)
 
+    def _home(self) -> Viewport:
+        return home_view(self._bounds(), self._view.width, self._view.height)
+
     def _draw(self) -> None:
         """Draw what is in view."""
         view, state = self._view, self._state
@@ -269,10 +272,14 @@ class MapView(pn.viewable.Viewer):
         with pn.io.hold(), self.plot.at_once():
             if "projection" in names:
                 self._open(state.projection)
-                self._view = home_view(self._bounds(), self._view.width, self._view.height)
+                self._view = self._home()
                 self._draw_focus()
             else:
+                # Who has not zoomed sees all of another split, too.
+                is_home = self._view == self._home()
                 self._follow()
+                if is_home:
+                    self._view = self._home()
             if "dark" in names:
                 self.plot.restyle(dark=state.dark)
             if "shading" in names:
@@ -312,7 +319,7 @@ class MapView(pn.viewable.Viewer):
         """Zoom, pan or go home, as a key or a button says."""
         view = self._view
         if action == "home":
-            self._view = home_view(self._bounds(), view.width, view.height)
+            self._view = self._home()
         else:
             self._view = map_parts.moved(view, action, _STEP)
         self._draw()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bokeh.models import ImageURL, Plot
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
@@ -119,6 +119,7 @@ class Model:
         return set(self.maps["tsne"][0].image_id[mask].tolist())
 
 
+@example(steps=[("split", "test"), ("projection", "pca"), ("split", "")])
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -250,7 +250,8 @@ def test_the_selection_shades_by_choice(page):
     wait_for(lambda: said in text_of(page, line), what="the shades of the selection")
     assert page.locator("canvas.marks").evaluate("c => c.toDataURL()") != by_image
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 30)
-    assert "mean percentile of the selection" in text_of(page, ".tip")
+    said = "mean percentile of the selection"
+    wait_for(lambda: said in text_of(page, ".tip"), what="the words of a mark")
     shade.get_by_role("radio", name="Image").click()
     wait_for(lambda: "shade = its activation" in text_of(page, line), what="the image again")
 
