@@ -67,7 +67,7 @@ def test_a_filter_shows_where_it_fires_and_for_which_classes(page):
 
 def test_an_open_pattern_pages_and_is_judged(page):
     open_pattern(page)
-    assert "They look" in text_of(page, ".pc.on .said") or "Nothing" in text_of(page, ".said")
+    assert "They look" in text_of(page, ".pc.on .said") or "Nothing" in text_of(page, ".pc.on .said")
     first = page.locator(".pc.on .tg .th").first.get_attribute("title")
     after = page.get_by_label("Members after")
     if after.is_enabled():

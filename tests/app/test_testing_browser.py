@@ -133,7 +133,7 @@ def test_every_explanation_is_drawn_and_checked_with_random_weights(wide):
     wide.locator(EVIDENCE).select_option(index=0)
     wait_for(lambda: wide.locator(".facts").nth(2).inner_text(), what="the hottest tenth")
     wide.get_by_role("button", name="Random weights").click()
-    wait_for(lambda: "rank correlation" in text_of(wide, ".said"), what="the check")
+    wait_for(lambda: "rank correlation" in text_of(wide, ".bench .said"), what="the check")
     before = pixels(wide, "evidence")
     wide.locator(".strength").focus()
     wide.keyboard.press("Home")
