@@ -67,7 +67,9 @@ def test_a_filter_shows_where_it_fires_and_for_which_classes(page):
 
 def test_an_open_pattern_pages_and_is_judged(page):
     open_pattern(page)
-    assert "They look" in text_of(page, ".pc.on .said") or "Nothing" in text_of(page, ".pc.on .said")
+    assert "They look" in text_of(page, ".pc.on .said") or "Nothing" in text_of(
+        page, ".pc.on .said"
+    )
     first = page.locator(".pc.on .tg .th").first.get_attribute("title")
     after = page.get_by_label("Members after")
     if after.is_enabled():
@@ -259,7 +261,7 @@ def test_the_selection_shades_by_choice(page):
 def test_a_link_opens_filters_errors_and_pattern(digits_server, open_page):
     query = f"?image={IMAGE}&paths=mean&filters=0-3,2-7&order=errors&errors=0-9&pattern=5"
     page = open_page(digits_server.url, query=query)
-    page.locator(".pc.on, .all > .notice").first.wait_for()
+    page.locator(".pc, .vt-cards .notice:visible").first.wait_for()
     wait_for(lambda: chosen(page) == 2, what="the filters")
     assert page.locator(".strip .flt").count() == 2
     order = page.get_by_label("Which patterns")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
 from app.views import simulation_curves, simulation_figures
 from app.views.simulation import SimulationView
 from feature_store import QueryError, queries
+from tests.app.loops import run
 
 
 @pytest.fixture
@@ -164,9 +163,9 @@ def test_all_measures_are_asked_for_only_when_maximised(view, state):
 def test_an_overtaken_question_draws_nothing(view, state):
     state.maximised = "d"
     state.simulation_measure = "accuracy"
-    asyncio.run(view._measures.answer(1))
+    run(view._measures.answer(1))
     assert view._measures.cards.measures_data == {}
-    asyncio.run(view._measures.answer(2))
+    run(view._measures.answer(2))
     assert "accuracy" in view._measures.cards.measures_data["ranking"]["note"]
 
 

@@ -33,7 +33,9 @@ def walk(**settings):
 
 
 def test_loaders_are_registered_once_and_found_by_name():
-    assert set(LOADERS) == {"digits", "parquet", "image_folder", "table", "torchvision"}
+    # A benchmark may have registered one of its own in this process.
+    ours = {name for name, found in LOADERS.items() if found.__module__.startswith("pipelines.")}
+    assert ours == {"digits", "parquet", "image_folder", "table", "torchvision"}
     with pytest.raises(UnknownNameError, match="known: digits, image_folder, parquet"):
         find_loader("folder")
     with pytest.raises(ValueError, match="already registered"):
