@@ -52,13 +52,16 @@ class Questions:
         Layer and filter, of the path of some image.
     patterns : list of int
         Pattern ids.
-    selections : list of ndarray of shape (500,), int32
+    split : ndarray of shape (n,), int64
+        Images that the selections are of and are compared with: every other one.
+    selections : list of ndarray of shape (500,), int64
         Images of one class.
     """
 
     images: list[int]
     filters: list[tuple[int, int]]
     patterns: list[int]
+    split: np.ndarray
     selections: list[np.ndarray]
 
 
@@ -139,6 +142,7 @@ def questions(data: Synthetic, n_patterns: int, *, count: int) -> Questions:
     rng = np.random.default_rng(3)
     images = rng.integers(0, len(data.paths), count).tolist()
     layers = rng.integers(0, data.paths.num_columns - 1, count).tolist()
+    split = np.arange(0, len(data.paths), 2)
     return Questions(
         images=images,
         filters=[
@@ -146,8 +150,9 @@ def questions(data: Synthetic, n_patterns: int, *, count: int) -> Questions:
             for layer, image in zip(layers, images, strict=True)
         ],
         patterns=rng.integers(0, n_patterns, count).tolist(),
+        split=split,
         selections=[
-            rng.permutation(np.flatnonzero(data.classes == at % N_CLASSES))[:SELECTED]
+            rng.permutation(split[data.classes[split] == at % N_CLASSES])[:SELECTED]
             for at in range(count)
         ],
     )
@@ -165,7 +170,7 @@ def queries(asked: Questions) -> Mapping[str, Callable[[Store, int], object]]:
             pattern_card(store, PATH_SET, asked.patterns[at]).true_counts
         ),
         "selection_patterns": lambda store, at: patterns_of_selection(
-            store, PATH_SET, asked.selections[at]
+            store, PATH_SET, asked.selections[at], among=asked.split
         ),
         "gapped_image": lambda store, at: gapped_patterns_of_image(
             store, PATH_SET, asked.images[at]

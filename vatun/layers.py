@@ -140,7 +140,7 @@ def dissect(
     logits = parts.logits()
     embedding = _embedding(parts, logits)
     reasons = dict.fromkeys(parts.gates, "squeeze and excitation")
-    reasons |= dict.fromkeys(parts.shortcuts(), "1x1 shortcut")
+    reasons |= dict.fromkeys(parts.shortcuts, "1x1 shortcut")
     if not include_logits:
         reasons[logits.call] = "classifier output"
     names = [_label(firing) for firing in parts.fired]

@@ -73,6 +73,8 @@ class Dissection:
         For every call, the innermost module that returned its tensor.
     gates : dict of int to int
         Calls of squeeze-and-excitation layers, and the multiplication each one feeds.
+    shortcuts : set of int
+        Calls of 1x1 convolutions that only carry a block's input past the block.
     """
 
     def __init__(self, module: nn.Module, trace: Trace) -> None:
@@ -92,6 +94,7 @@ class Dissection:
             # Inner modules return first: the innermost module that returns a tensor names it.
             self.returned.setdefault(firing.call, firing)
         self.gates = self._find_gates()
+        self.shortcuts = self._find_shortcuts()
 
     def call(self, index: int) -> Call:
         """Return the call at ``index``."""
@@ -169,7 +172,7 @@ class Dissection:
             index = call.inputs[0]
         return []
 
-    def shortcuts(self) -> set[int]:
+    def _find_shortcuts(self) -> set[int]:
         """Return the calls of 1x1 convolutions that only carry a block's input past the block."""
         found = set()
         for call in self.trace.calls:
@@ -208,6 +211,9 @@ class Dissection:
             if step is None:
                 return best
             call = self.call(step)
+            if call.function == "add" and firing.call in self.shortcuts:
+                # Behind the sum are the activations of the block, which its last layer has.
+                return best
             if call.axes is not None:
                 axis = call.axes.index(axis)
             if len(call.shape) <= axis or call.shape[axis] != filters:

@@ -170,7 +170,12 @@ def test_a_close_look_shows_the_pictures_and_a_tap_on_one_tests_it(digits_server
         page.wait_for_timeout(600)
     pictures = wait_for(lambda: page.evaluate(PICTURES), what="the pictures")
     assert len(pictures) <= drawn(page) <= 60
-    wait_for(lambda: all(any(url in one for one in asked) for url, _, _ in pictures), what="them")
+    # Requests are told of only while something is asked of the page.
+    page.wait_for_load_state("networkidle")
+    wait_for(
+        lambda: page.title() and all(any(url in one for one in asked) for url, _, _ in pictures),
+        what="the requests for them",
+    )
     box = map_box(page)
     first = focused_image(page)
     url, x, y = next(one for one in pictures if f"/{first}." not in one[0])

@@ -63,7 +63,8 @@ def test_a_pattern_that_skips_layers_is_opened_seen_and_replaced(page):
     card = open_card(page, page.locator(".pc:has(.skip)").first)
     key = card.get_attribute("data-id")
     assert re.fullmatch(r"\d+\.\d+(-\d+\.\d+)+", key)
-    wait_for(lambda: f"pattern={key}" in page.url, what="the address")
+    # Asked of the browser: `page.url` stands still until something else is asked of the page.
+    page.wait_for_function("key => location.href.includes(`pattern=${key}`)", arg=key)
     assert "train" in text_of(page, ".pc.on .said")
     page.locator("[data-action=evidence]").click()
     canvas = page.locator(".pc.on canvas.mean")

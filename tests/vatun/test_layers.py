@@ -9,6 +9,7 @@ from torchvision import models
 from torchvision.ops.misc import SqueezeExcitation
 
 from tests.vatun.toys import Functional, Moody, Residual, Shared, hook_count
+from vatun.capture import capture
 from vatun.errors import LayerError, NetworkError
 from vatun.layers import dissect
 from vatun.network import Network, prepare_network
@@ -140,6 +141,18 @@ def test_a_listed_layer_overrides_what_is_left_out():
     network = prepare(Residual(4), layers=("hidden", "shortcut"))
     assert [layer.layer_name for layer in network.layers] == ["shortcut", "hidden"]
     assert {s.reason for s in network.skipped_layers} == {"not listed"}
+
+
+def test_a_listed_shortcut_is_read_before_the_sum_and_every_layer_fires(make_network):
+    module = models.resnet18()
+    names = tuple(n for n, child in module.named_modules() if isinstance(child, nn.Conv2d))
+    network = make_network("torchvision:resnet18", side=64, layers=names)
+    sites = {layer.layer_name: layer.site for layer in network.layers}
+    assert [name for name in sites if sites[name] == "post_norm"] == [
+        f"layer{at}.0.downsample.0" for at in (2, 3, 4)
+    ]
+    assert len({layer.point for layer in network.layers}) == len(names) == 20
+    assert capture(network, torch.rand(2, 3, 64, 64)).winner_max().shape == (2, 20)
 
 
 def test_the_layer_of_the_logits_is_a_layer_on_request():
