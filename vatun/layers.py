@@ -213,8 +213,8 @@ def _describe(parts: Dissection, taken: Sequence[Firing]) -> Iterator[LayerInfo]
     side = max(parts.trace.input_shape[2:])
     shapes = [_space(parts.call(firing.call), parts, firing) for firing in taken]
     blocks = _blocks([firing.name for firing in taken], shapes)
-    for index, firing in enumerate(taken):
-        site = parts.hookable(parts.site(firing))
+    sites = [parts.hookable(site) for site in parts.sites(taken)]
+    for index, (firing, site) in enumerate(zip(taken, sites, strict=True)):
         call = parts.call(site.call)
         space = [
             side for axis, side in enumerate(call.shape) if axis not in {0, site.channel_axis}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from vatun.errors import NetworkError
 from vatun.trace import NETWORK_INPUT, Call
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vatun.trace import Firing, Trace
 
 ACTIVATIONS = frozenset({
@@ -198,8 +201,37 @@ class Dissection:
         windows = [self.call(index).window for index in inside if index not in self.gates]
         return len(windows) > 1 or any(each is not None and each.kernel > 1 for each in windows)
 
-    def site(self, firing: Firing) -> Site:
-        """Follow the tensor a layer made to its activation, else its norm, else stay."""
+    def sites(self, firings: Sequence[Firing]) -> list[Site]:
+        """Return where each layer is read; layers that meet in one sum are read before it.
+
+        Returns
+        -------
+        list of Site
+            No tensor twice: what no layer has alone is no layer's activation.
+        """
+        found = [
+            self.site(firing, through_sum=firing.call not in self.shortcuts) for firing in firings
+        ]
+        times = Counter(site.call for site in found)
+        return [
+            self.site(firing, through_sum=False) if times[site.call] > 1 else site
+            for firing, site in zip(firings, found, strict=True)
+        ]
+
+    def site(self, firing: Firing, *, through_sum: bool = True) -> Site:
+        """Follow the tensor a layer made to its activation, else its norm, else stay.
+
+        Parameters
+        ----------
+        firing : Firing
+            The layer.
+        through_sum : bool
+            Whether the activation of a sum that the layer is a part of may be its own.
+
+        Returns
+        -------
+        Site
+        """
         start = self.call(firing.call)
         is_map = isinstance(self.modules[firing.name], nn.Conv2d)
         axis = 1 if is_map else len(start.shape) - 1
@@ -211,8 +243,7 @@ class Dissection:
             if step is None:
                 return best
             call = self.call(step)
-            if call.function == "add" and firing.call in self.shortcuts:
-                # Behind the sum are the activations of the block, which its last layer has.
+            if call.function == "add" and not through_sum:
                 return best
             if call.axes is not None:
                 axis = call.axes.index(axis)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision import models
 from torchvision.ops.misc import SqueezeExcitation
 
-from tests.vatun.toys import Functional, Moody, Residual, Shared, hook_count
+from tests.vatun.toys import Branches, Functional, Moody, Residual, Shared, hook_count
 from vatun.capture import capture
 from vatun.errors import LayerError, NetworkError
 from vatun.layers import dissect
@@ -153,6 +154,18 @@ def test_a_listed_shortcut_is_read_before_the_sum_and_every_layer_fires(make_net
     ]
     assert len({layer.point for layer in network.layers}) == len(names) == 20
     assert capture(network, torch.rand(2, 3, 64, 64)).winner_max().shape == (2, 20)
+
+
+def test_layers_that_meet_in_one_sum_are_read_before_it():
+    network = prepare(Branches(4))
+    assert [(layer.layer_name, layer.site) for layer in network.layers] == [
+        ("left", "output"),
+        ("right", "post_norm"),
+    ]
+    images = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        left = network.module.left(network.normalise(images)).amax(dim=(2, 3))
+    assert np.array_equal(capture(network, images).maxima[0], left.numpy())
 
 
 def test_the_layer_of_the_logits_is_a_layer_on_request():

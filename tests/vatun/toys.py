@@ -81,6 +81,21 @@ class Residual(nn.Module):
         return self.head(self.relu(self.hidden(maps.mean(dim=(2, 3)))))
 
 
+class Branches(nn.Module):
+    """Two convolutions of one size whose sum is activated, as in RepVGG before its fusion."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 8, 3, padding=1)
+        self.right = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = functional.relu(self.left(images) + self.norm(self.right(images)))
+        return self.head(maps.mean(dim=(2, 3)))
+
+
 class Broken(nn.Module):
     """Raises when an image is bright, after its first layers have run."""
 
