@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-OK, WRONG, USAGE, BUSY = 0, 1, 2, 75
+OK, WRONG, USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
         75 a store is busy, 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
+    try:
+        return _run(parsed)
+    except KeyboardInterrupt:
+        return _refuse("interrupted", INTERRUPTED)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     # After the words are understood: help costs nothing.
     from feature_store import StoreBusyError, StoreError
 
@@ -39,8 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader, such as `head`, has seen enough.
         sys.stderr.close()
         return OK
-    except KeyboardInterrupt:
-        return _refuse("interrupted", 130)
     return status
 
 

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -46,14 +46,27 @@ class Batch:
     labels : ndarray of shape (n,), int64
         True classes; -1 where there is no label.
     pixels : ndarray of shape (n, 3, height, width), uint8
+    sources : sequence of str
+        Where each comes from, as people know it.
     """
 
     image_ids: NDArray[np.int32]
     labels: NDArray[np.int64]
     pixels: NDArray[np.uint8]
+    sources: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def part(self, rows: slice) -> Self:
+        """Return some of the images."""
+        return replace(
+            self,
+            image_ids=self.image_ids[rows],
+            labels=self.labels[rows],
+            pixels=self.pixels[rows],
+            sources=self.sources[rows],
+        )
 
 
 def usable_images(store: Store) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str]]:
@@ -124,12 +137,14 @@ def _decoded(rows: pa.Table, project: Project, *, pool: ThreadPoolExecutor) -> B
     def load_all(part: Sequence[tuple[bytes | None, str]]) -> list[NDArray[np.uint8]]:
         return [load(encoded, source) for encoded, source in part]
 
-    files = list(zip(rows["encoded"].to_pylist(), rows["source"].to_pylist(), strict=True))
+    sources = rows["source"].to_pylist()
+    files = list(zip(rows["encoded"].to_pylist(), sources, strict=True))
     images = [image for part in pool.map(load_all, _tasks(files)) for image in part]
     return Batch(
         image_ids=rows["image_id"].to_numpy(),
         labels=rows["label"].to_numpy(),
         pixels=np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)),
+        sources=sources,
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from pipelines.errors import StageError
+from pipelines.faults import blame
 from pipelines.progress import say
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from vatun.network import Network
 
 T = TypeVar("T")
+B = TypeVar("B", bound="Batch")
+"""Images, with whatever is to be done to them."""
 
 LANE_IMAGES = 64
 """Most images that a core takes at a time: more fill memory, and are no quicker."""
@@ -86,8 +89,8 @@ class Lanes:
         torch.set_num_threads(self._threads)
 
     def run(
-        self, work: Callable[[Network, Batch], T], batches: Iterable[Batch]
-    ) -> Generator[tuple[Batch, list[T]]]:
+        self, work: Callable[[Network, B], T], batches: Iterable[B]
+    ) -> Generator[tuple[B, list[T]]]:
         """Put every image through ``work``, in pieces that suit the lanes.
 
         Parameters
@@ -107,9 +110,9 @@ class Lanes:
         Raises
         ------
         StageError
-            When not even one image fits into memory.
+            When not even one image fits into memory, or naming the image on which ``work`` fails.
         """
-        waiting: deque[tuple[Batch, Future[list[T]]]] = deque()
+        waiting: deque[tuple[B, Future[list[T]]]] = deque()
         try:
             for batch in batches:
                 for piece in self._cut(batch):
@@ -129,14 +132,24 @@ class Lanes:
         if self.count > 1:
             one_thread()
 
-    def _work(self, work: Callable[[Network, Batch], T], piece: Batch) -> list[T]:
-        results = halving(partial(work, self._lane.network), piece)
+    def _work(self, work: Callable[[Network, B], T], piece: B) -> list[T]:
+        ask = partial(work, self._lane.network)
+        try:
+            results = halving(ask, piece)
+        except StageError:
+            raise
+        except Exception as error:
+            # The network is anybody's code: whatever it raises, name the image.
+            fault = blame(ask, piece, error)
+            if fault is error:
+                raise
+            raise fault from error
         if len(results) > 1:
             # What did not fit once will not fit again: the next pieces are cut to what did.
             self.images = min(self.images, math.ceil(len(piece) / len(results)))
         return results
 
-    def _cut(self, batch: Batch) -> Iterator[Batch]:
+    def _cut(self, batch: B) -> Iterator[B]:
         # As many pieces as give every lane the same work: nobody waits at the end of a batch.
         rounds = math.ceil(len(batch) / (self.images * self.count))
         return _pieces(batch, math.ceil(len(batch) / (rounds * self.count)))
@@ -190,7 +203,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def halving(work: Callable[[Batch], T], batch: Batch) -> list[T]:
+def halving(work: Callable[[B], T], batch: B) -> list[T]:
     """Run ``work`` on a batch; when memory runs out, on its halves, down to one image.
 
     Returns
@@ -233,12 +246,6 @@ def to_device(pixels: NDArray[np.uint8], network: Network) -> torch.Tensor:
     return torch.from_numpy(pixels).to(network.device).to(torch.float32).div(255)
 
 
-def _pieces(batch: Batch, size: int) -> Iterator[Batch]:
+def _pieces(batch: B, size: int) -> Iterator[B]:
     for start in range(0, len(batch), size):
-        part = slice(start, start + size)
-        yield replace(
-            batch,
-            image_ids=batch.image_ids[part],
-            labels=batch.labels[part],
-            pixels=batch.pixels[part],
-        )
+        yield batch.part(slice(start, start + size))

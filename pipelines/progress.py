@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
@@ -78,13 +77,6 @@ def track(items: Iterable[T], *, total: int, label: str, unit: str = "image") ->
         for item in items:
             yield item
             progress.update()
-
-
-@contextmanager
-def announced(text: str) -> Iterator[None]:
-    """Say what starts, for work that has no steps to count."""
-    say(text)
-    yield
 
 
 def estimate(*, images: int, seconds: float, size: int, folder: Path, label: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import pyarrow as pa
 
 from feature_store import Store, StoreBusyError, StoreError
 from feature_store.writer import StoreWriter
+from pipelines.endings import interrupted, leave
 from pipelines.errors import StageError
 from pipelines.progress import say
 from pipelines.project import Project
@@ -212,19 +211,11 @@ def errors_as_lines(name: str) -> Iterator[None]:
     try:
         yield
     except StoreBusyError as error:
-        _leave(name, error, status=75)
+        leave(name, error, status=75)
     except (VatunError, StoreError) as error:
-        _leave(name, error, status=2)
+        leave(name, error, status=2)
     except KeyboardInterrupt:
-        _leave(name, "interrupted; what is finished is kept, run it again to go on", status=130)
-
-
-def _leave(name: str, message: object, *, status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.write(f"\n{name}: {' '.join(str(message).split())}\n")
-    sys.stderr.flush()
-    # Threads of torch and of decoders must not keep the process, nor print on its way out.
-    os._exit(status)
+        interrupted(name)
 
 
 def _inputs(stage: Stage, project: Project) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import torch
 from pipelines.capture import shard_size
 from pipelines.errors import StageError
 from pipelines.inputs import Batch, read_batches, usable_images
-from pipelines.lanes import Lanes, to_device
+from pipelines.lanes import Lanes, one_thread, to_device
 from pipelines.packing import pack
 from pipelines.progress import bar, estimate, say
 from pipelines.responses import Responses
@@ -25,7 +26,7 @@ from vatun.perturb import PERTURBATIONS, perturb
 from vatun.specs import ATTACKS, InputSpec, ModelSpec, find_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -159,49 +160,70 @@ def _fill(
 ) -> dict[str, Any]:
     """Compute every shard that is missing; return how long it took."""
     jobs = [Job.identity(), *(Job.of(sweep) for sweep in sweeps)]
-    missing = {
-        name: [job for job in jobs if not shards.done(f"{job.name}-{name}")] for name, _ in ranges
-    }
-    todo = [(name, place) for name, place in ranges if missing[name]]
+    missing = [
+        (name, place, [job for job in jobs if not shards.done(f"{job.name}-{name}")])
+        for name, place in ranges
+    ]
+    todo = [each for each in missing if each[2]]
     evaluations = sum(
-        len(subset.ids[place]) * len(job.magnitudes)
-        for name, place in todo
-        for job in missing[name]
+        len(subset.ids[place]) * len(job.magnitudes) for _, place, mine in todo for job in mine
     )
     if not evaluations:
         return {}
-    fill = tuple(store.info["dataset"]["pixel_mean"])
-    parts = [subset.ids[place].tolist() for _, place in todo]
-    started, announced = time.perf_counter(), False
-    with (
-        bar(total=evaluations, label="simulate") as progress,
-        closing(read_batches(store, parts, project, ahead=1)) as batches,
-        Lanes(network, batch_size=project.capture.batch_size) as lanes,
-    ):
-        for (name, _), batch in zip(todo, batches, strict=True):
-            for job in missing[name]:
-                before = time.perf_counter()
-                work = _work(job, fill)
-                logits = []
-                for _, results in lanes.run(work, [batch]):
-                    logits += results
-                    progress.update(sum(part.shape[0] * part.shape[1] for part in results))
-                table = pa.table(
-                    {
-                        f"{i:03d}": pack(part)
-                        for i, part in enumerate(np.concatenate(logits, axis=1))
-                    }
-                )
-                shards.publish(f"{job.name}-{name}", {"logits": table})
-                if not announced and job.name == IDENTITY:
-                    rate = len(batch) / (time.perf_counter() - before)
-                    _announce(evaluations, rate, network, project)
-                    announced = True
+    started = time.perf_counter()
+    _compute(network, store, subset, todo, shards, project, evaluations=evaluations)
     seconds = time.perf_counter() - started
     return {
         "seconds": round(seconds, 3),
         "images_per_second": round(evaluations / seconds, 2),
     }
+
+
+def _compute(
+    network: Network,
+    store: Store,
+    subset: Subset,
+    todo: list[tuple[str, slice, list[Job]]],
+    shards: Shards,
+    project: Project,
+    *,
+    evaluations: int,
+) -> None:
+    """Put the images of every shard through its jobs."""
+    work = _work(tuple(store.info["dataset"]["pixel_mean"]))
+    parts = [subset.ids[place].tolist() for _, place, _ in todo]
+    jobs = [mine for _, _, mine in todo]
+
+    def publish(key: str, logits: list[NDArray[np.float32]]) -> None:
+        rows = enumerate(np.concatenate(logits, axis=1))
+        table = pa.table({f"{place:03d}": pack(part) for place, part in rows})
+        shards.publish(key, {"logits": table})
+
+    started = time.perf_counter()
+    # One shard is written while the next are computed, so that no lane waits for the disk.
+    with (
+        bar(total=evaluations, label="simulate") as progress,
+        closing(read_batches(store, parts, project, ahead=1)) as batches,
+        Lanes(network, batch_size=project.capture.batch_size) as lanes,
+        closing(lanes.run(work, _exposures(batches, jobs))) as results,
+        ThreadPoolExecutor(1, thread_name_prefix="publish", initializer=one_thread) as writer,
+    ):
+        pending: Future[None] | None = None
+        for name, place, mine in todo:
+            for job in mine:
+                logits: list[NDArray[np.float32]] = []
+                while sum(part.shape[1] for part in logits) < len(subset.ids[place]):
+                    _, done = next(results)
+                    logits += done
+                    progress.update(sum(part.shape[0] * part.shape[1] for part in done))
+                if pending is None:
+                    rate = progress.n / (time.perf_counter() - started)
+                    _announce(evaluations, rate, network, project)
+                else:
+                    pending.result()
+                pending = writer.submit(publish, f"{job.name}-{name}", logits)
+        if pending is not None:
+            pending.result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,10 +256,25 @@ class Job:
         )
 
 
-def _work(job: Job, fill: tuple[float, ...]) -> Callable[[Network, Batch], NDArray[np.float32]]:
-    """Return what one batch is put through: logits of shape (magnitudes, n, classes)."""
+@dataclass(frozen=True, kw_only=True)
+class Exposure(Batch):
+    """Images, and what they are exposed to."""
 
-    def changed(network: Network, images: torch.Tensor, batch: Batch) -> Iterator[torch.Tensor]:
+    job: Job
+
+
+def _exposures(batches: Iterable[Batch], jobs: list[list[Job]]) -> Iterator[Exposure]:
+    """Expose every batch to its jobs, one after the other."""
+    for batch, mine in zip(batches, jobs, strict=True):
+        for job in mine:
+            yield Exposure(**vars(batch), job=job)
+
+
+def _work(fill: tuple[float, ...]) -> Callable[[Network, Exposure], NDArray[np.float32]]:
+    """Return what images are put through: logits of shape (magnitudes, n, classes)."""
+
+    def changed(network: Network, images: torch.Tensor, batch: Exposure) -> Iterator[torch.Tensor]:
+        job = batch.job
         if job.name == IDENTITY:
             yield images
         elif job.name in ATTACKS:
@@ -250,7 +287,7 @@ def _work(job: Job, fill: tuple[float, ...]) -> Callable[[Network, Batch], NDArr
             for magnitude in job.magnitudes:
                 yield perturb(images, job.name, magnitude, seeds=seeds, fill=fill)
 
-    def work(network: Network, batch: Batch) -> NDArray[np.float32]:
+    def work(network: Network, batch: Exposure) -> NDArray[np.float32]:
         images = to_device(batch.pixels, network)
         logits = [network.logits(part) for part in changed(network, images, batch)]
         return np.stack([part.float().cpu().numpy() for part in logits])

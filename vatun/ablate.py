@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vatun.errors import LayerError, NetworkError, SpecError
-from vatun.judgement import MIN_SETS, Judgement, judge
+from vatun.judgement import MIN_SETS, ROOM, Judgement, judge
 from vatun.network import BATCH
 from vatun.taps import Taps
 
@@ -27,9 +27,6 @@ Filter = tuple[int, int]
 
 REPLACEMENTS = ("mean", "zero")
 """What can take a filter's place: its mean over the reference images, or nothing at all."""
-
-ROOM = 8
-"""Filters of a layer for each tested one from which random sets leave the tested ones out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

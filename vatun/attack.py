@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vatun.errors import SpecError
+from vatun.gradients import graph
 from vatun.specs import find_spec
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def fgsm_gradient(network: Network, images: Tensor, labels: Tensor) -> Tensor:
     ------
     SpecError
         When there is not one label an image.
+    NetworkError
+        When the network keeps tensors between its forward passes.
 
     References
     ----------
@@ -43,8 +46,7 @@ def fgsm_gradient(network: Network, images: Tensor, labels: Tensor) -> Tensor:
     if labels.shape != (len(images),):
         msg = f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}"
         raise SpecError(msg)
-    # The caller may be inside inference mode, whose tensors cannot carry a graph.
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with graph():
         start = images.detach().to(network.device).clone().requires_grad_()
         # The sum keeps images apart: a mean would only scale what the sign drops.
         loss = functional.cross_entropy(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vatun.errors import LayerError
 from vatun.explanations import check_classes, explanation, tap_point
+from vatun.gradients import graph
 from vatun.taps import Taps
 
 if TYPE_CHECKING:
@@ -214,11 +215,7 @@ def _maps(
         # A copy goes on: an in-place activation may follow and must not overwrite the map.
         return start.clone()
 
-    with (
-        torch.inference_mode(mode=False),
-        torch.enable_grad(),
-        Taps(network.module, list(names), receive) as taps,
-    ):
+    with graph(), Taps(network.module, list(names), receive) as taps:
         chosen = check_classes(network, images, class_indices)
         logits = taps.run(network.normalise(images.clone() if images.is_inference() else images))
         activations = [kept[position] for position in range(len(names))]

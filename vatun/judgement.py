@@ -30,6 +30,9 @@ MAX_SHARED = 0.3
 """Largest share of tested filters in the random sets with which "marker" can be said: above it
 random sets cost as much because they are much the same sets."""
 
+ROOM = 8
+"""Filters of a layer for each tested one from which random sets leave the tested ones out."""
+
 CHUNK = 1_000_000
 """Random weights in memory at a time."""
 

@@ -26,6 +26,10 @@ __all__ = ["Network", "load_network", "prepare_network", "save_weights"]
 BATCH = 64
 """Images in one pass of an explanation or an ablation; bounds memory, changes no answer."""
 
+REPEATS = 1e-4
+"""How far apart two answers to one image may be, as a share of the largest logit: sums in another
+order move the last bits."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
@@ -221,7 +225,8 @@ def prepare_network(
     Raises
     ------
     NetworkError
-        When the module cannot be run on such an input, or does not give such an output.
+        When the module cannot be run on such an input, does not give such an output, or gives
+        another one each time.
     """
     names = tuple(class_names) or tuple(str(index) for index in range(spec.classes))
     if len(names) != spec.classes:
@@ -243,6 +248,7 @@ def prepare_network(
     if seen.output_shape != (1, spec.classes):
         msg = f"{spec.builder} returns {seen.output_shape} for one image, not (1, {spec.classes})"
         raise NetworkError(msg)
+    _check_repeats(module, images.shape, spec.builder, place)
     anatomy = dissect(module, seen, layers=spec.layers, include_logits=spec.include_logits)
     return Network(
         module=module,
@@ -252,6 +258,31 @@ def prepare_network(
         classes=names,
         anatomy=anatomy,
     )
+
+
+def _check_repeats(
+    module: nn.Module, shape: Sequence[int], name: str, device: torch.device
+) -> None:
+    """Refuse a network that answers one image in two ways: nothing measured of it would hold."""
+    # Not the dry run's image: dropout leaves one that is zero everywhere as it is.
+    images = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.inference_mode():
+            first, second = (first_tensor(module(images)).double() for _ in range(2))
+    except Exception:  # noqa: BLE001
+        # The network is anybody's code, and has answered the dry run: what it cannot do with
+        # this image is said when it meets one of the data set that is like it.
+        return
+    apart = float((first - second).abs().nan_to_num().max())
+    if not apart > REPEATS * float(first.abs().max()):
+        return
+    msg = (
+        f"{name} gives one image two answers, with logits up to {apart:.3g} apart: something "
+        "random is left on in evaluation mode, such as functional.dropout without "
+        "training=self.training, or a noise layer. Switch it off where self.training is False"
+    )
+    raise NetworkError(msg)
 
 
 def _device(name: str) -> torch.device:

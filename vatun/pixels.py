@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vatun.errors import SpecError
 from vatun.explanations import check_classes, check_fill, explanation
+from vatun.gradients import graph
 from vatun.network import BATCH
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ def pixel_attributions(
         msg = f"integrated gradients need at least 1 step, got {steps}"
         raise SpecError(msg)
     nodes, weights = np.polynomial.legendre.leggauss(steps)
-    # The caller may be inside inference mode, whose tensors cannot carry a graph.
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with graph():
         chosen = check_classes(network, images, class_indices)
         ends = images.detach().to(network.device).clone()
         shares = ends.new_tensor((1 + nodes) / 2)

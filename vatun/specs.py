@@ -238,6 +238,12 @@ PERTURBATION_SPECS: Mapping[str, PerturbationSpec] = MappingProxyType(_specs)
 ATTACKS = frozenset({"fgsm"})
 """Perturbations that need a gradient of the network."""
 
+EXPLANATION_NAMES = (
+    "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "integrated_gradients",
+    "occlusion",
+)  # fmt: skip
+"""Explanations of our own, which ``vatun.explain`` registers; a plugin may add others."""
+
 REGION_FILLS = ("mean", "black", "blur")
 """What a removed box shows: the data set's mean, black, or the image blurred the most."""
 

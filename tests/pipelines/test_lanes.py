@@ -34,6 +34,7 @@ def batches(*sizes):
             image_ids=np.arange(start, start + size, dtype=np.int32),
             labels=np.zeros(size, dtype=np.int64),
             pixels=generator.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8),
+            sources=[f"{index}.png" for index in range(start, start + size)],
         )
         start += size
 
@@ -173,7 +174,10 @@ def test_other_errors_are_not_taken_for_lack_of_memory(network):
     def work(network, batch):
         raise RuntimeError("shapes do not fit")
 
-    with pytest.raises(RuntimeError, match="shapes"), Lanes(network, batch_size=8) as lanes:
+    with (
+        pytest.raises(StageError, match="RuntimeError: shapes do not fit"),
+        Lanes(network, batch_size=8) as lanes,
+    ):
         list(lanes.run(work, batches(8)))
 
 

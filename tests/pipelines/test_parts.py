@@ -105,6 +105,7 @@ def batch_of(count):
         image_ids=np.arange(count, dtype=np.int32),
         labels=np.zeros(count, dtype=np.int64),
         pixels=np.zeros((count, 3, 2, 2), dtype=np.uint8),
+        sources=[""] * count,
     )
 
 

@@ -5,11 +5,14 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 from torchvision import models
 
+from tests.vatun.toys import Broken
 from vatun.builders import BUILDERS, build
 from vatun.errors import NetworkError, SpecError, UnknownNameError
-from vatun.network import load_network
+from vatun.network import load_network, prepare_network
 from vatun.specs import InputSpec, ModelSpec
 
 
@@ -154,3 +157,34 @@ def test_what_an_import_costs(modules, banned):
 def test_whatever_a_network_raises_in_the_dry_run_names_it(make_network):
     with pytest.raises(NetworkError, match="vit_b_16 cannot take a 32 x 32 image: Wrong image"):
         make_network("torchvision:vit_b_16")
+
+
+class Restless(nn.Module):
+    """Has dropout that is not switched off with the rest."""
+
+    def __init__(self, *, training):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, bias=False)
+        self.head = nn.Linear(8, 4, bias=False)
+        self.always = training
+
+    def forward(self, images):
+        maps = self.stem(images).relu().mean(dim=(2, 3))
+        return self.head(functional.dropout(maps, 0.5, training=self.always or self.training))
+
+
+def test_a_network_that_gives_two_answers_is_refused():
+    spec, size = ModelSpec(builder="own", classes=4), InputSpec(height=16, width=16)
+    with pytest.raises(NetworkError, match=r"own gives one image two answers.*dropout"):
+        prepare_network(Restless(training=True), spec, size, device="cpu")
+    assert prepare_network(Restless(training=False), spec, size, device="cpu").layers
+    # The dry run's image alone would not have shown it: it is all zero, and there is no bias.
+    black = torch.zeros(1, 3, 16, 16)
+    assert not Restless(training=True)(black).any()
+
+
+def test_a_network_that_fails_on_noise_is_still_a_network():
+    spec, size = ModelSpec(builder="own", classes=4), InputSpec(height=16, width=16)
+    assert prepare_network(Broken(4), spec, size, device="cpu").layers
+    with pytest.raises(RuntimeError, match="too bright"):
+        Broken(4)(torch.randn(1, 3, 16, 16))
