@@ -13,6 +13,7 @@ from pipelines.errors import ProjectError
 from pipelines.settings import (
     convert,
     import_plugins,
+    plain,
     read_section,
     read_toml,
     refuse_unknown,
@@ -157,6 +158,9 @@ class TrainSection:
         Split that is trained on; None is the reference split.
     control : bool
         For digits: train the same network without the bias too, and record its accuracy.
+    threads : int or None
+        Threads of torch on a CPU. How many there are decides how sums are rounded, and so the
+        weights: where figures are to be met again, fix them. None leaves it to the machine.
     """
 
     epochs: int
@@ -168,10 +172,13 @@ class TrainSection:
     augment: tuple[Literal["crop", "flip", "cutout"], ...] = ()
     split: str | None = None
     control: bool = False
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ProjectError("epochs must be at least 1 and batch_size at least 2")
+        if self.threads is not None and self.threads < 1:
+            raise ProjectError("threads must be at least 1")
         if self.learning_rate <= 0 or not 0 <= self.label_smoothing < 1:
             raise ProjectError("learning_rate must be above 0, label_smoothing from 0 to below 1")
         if self.momentum < 0 or self.weight_decay < 0:
@@ -418,7 +425,7 @@ class Project:
 
     def settings(self, *sections: str) -> dict[str, Any]:
         """Return sections as JSON data, without paths and without what only changes the speed."""
-        return {name: _plain(getattr(self, name)) for name in sections}
+        return {name: plain(getattr(self, name)) for name in sections}
 
 
 _SECTIONS: dict[str, type[Any]] = {
@@ -480,17 +487,3 @@ def _checked(action: Any, *, place: str) -> Any:
         return action()
     except VatunError as error:
         raise ProjectError(f"{place}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: _plain(getattr(value, item.name))
-            for item in dataclasses.fields(value)
-            if not item.metadata.get("speed") and not isinstance(getattr(value, item.name), Path)
-        }
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value

@@ -238,3 +238,18 @@ def _kind_of(value: object) -> str:
         list: "a list", dict: "a table",
     }  # fmt: skip
     return f"{names.get(type(value), type(value).__name__)} ({value!r})"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON data, without paths and without what only changes the speed."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if not item.metadata.get("speed") and not isinstance(getattr(value, item.name), Path)
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value

@@ -62,6 +62,8 @@ def run(run: Run) -> dict[str, str]:
     if recipe is None:
         raise StageError(f"{project.path.name} has no [train] section")
     device = _device(project)
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
     splits = _read_splits(run)
     learnt = recipe.split or project.dataset.reference
     if learnt not in splits:

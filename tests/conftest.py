@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from feature_store import Store
+from tests import stage_process
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,17 +32,7 @@ def pytest_collection_modifyitems(config, items):
 
 def build(project: Path, *stages: str) -> None:
     """Run stages of a project file (all without names) in a process of their own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
-    command = [sys.executable, str(ROOT / "tests" / "build_store.py"), str(project), *stages]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = stage_process.call("tests.build_store", str(project), *stages)
     assert done.returncode == 0, done.stderr
 
 
@@ -76,15 +66,13 @@ class Workshop:
         build(project, *stages)
 
     def run(self, project: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one stage as doit does, whatever comes of it."""
-        return self.start(project, stage, *arguments, wait=True)
+        """Run one stage as its command does, whatever comes of it."""
+        return stage_process.call(f"pipelines.{stage}", str(project), *arguments)
 
-    def start(self, project: Path, stage: str, *arguments: str, wait: bool = False):
-        """Start one stage in its own process."""
+    def start(self, project: Path, stage: str, *arguments: str):
+        """Start one stage as doit does."""
         command = [sys.executable, "-m", f"pipelines.{stage}", str(project), *arguments]
         options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        if wait:
-            return subprocess.run(command, timeout=300, check=False, **options)
 
         def heed_interrupts():
             # A shell's background job ignores Ctrl-C, and what it starts would inherit that.
@@ -148,19 +136,9 @@ min_images = 4
 """
 
 
-@pytest.fixture
-def tiny_project(tmp_path) -> Path:
-    """Return a project file of 60 images in 3 classes and a random network, nothing built yet."""
-    draw_images(tmp_path / "data", count=60)
-    project = tmp_path / "projects" / "tiny.toml"
-    project.parent.mkdir()
-    project.write_text(TINY)
-    return project
-
-
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory) -> Path:
-    """Return the folder of the complete store of the project of ``tiny_project``."""
+    """Return the folder of a complete store: 60 images in 3 classes and a random network."""
     folder = tmp_path_factory.mktemp("tiny")
     draw_images(folder / "data", count=60)
     project = folder / "projects" / "tiny.toml"
