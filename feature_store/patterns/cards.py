@@ -220,6 +220,8 @@ class Recommendation(Sequence[PatternCard]):
         For filters: how many of ``n_found`` hold all of them. Those come first.
     most_selected : int
         For a selection of three and more: how many selected images share one pattern, at most.
+    n_implied : int
+        For a selection that was made by a pattern: how many are left out because it implies them.
     """
 
     cards: tuple[PatternCard, ...]
@@ -228,6 +230,7 @@ class Recommendation(Sequence[PatternCard]):
     n_tested: int = 0
     n_with_all: int = 0
     most_selected: int = 0
+    n_implied: int = 0
 
     def __len__(self) -> int:
         return len(self.cards)

@@ -160,12 +160,8 @@ def gapped_patterns_of_path(
         Path set under whose rules the winners were found.
     winners : sequence of int
         Filter of each layer of the path set, -1 for a silent one.
-    min_images, min_length : int
-        Least number of members in the store, and of items.
-    layers : sequence of int, optional
-        As for an image.
-    limit : int
-        Most patterns in the answer; ``n_found`` counts all.
+    min_images, min_length, layers, limit
+        As for an image; members are images of the store.
 
     Returns
     -------
@@ -214,12 +210,8 @@ def gapped_patterns_of_selection(
         Path set.
     image_ids : sequence of int
         The selection, in any order; repeats, and images that were not mined, do not count.
-    min_images, min_length : int
-        Least number of selected members, and of items.
-    layers : sequence of int, optional
-        As for an image.
-    limit : int
-        Most patterns in the answer; ``n_found`` counts all that were found.
+    min_images, min_length, layers, limit
+        As for an image; members are selected images.
     max_found : int
         The search ends soon after so many patterns.
     timeout : float or None

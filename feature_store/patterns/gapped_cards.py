@@ -1,7 +1,8 @@
 """Which patterns that may skip layers to show, with everything that their cards say.
 
 They are in no table: each question is answered by ``feature_store.patterns.gapped`` when it is
-asked, the best of the answer are looked at, and a few that are no near twins become cards.
+asked, the best of the answer are looked at, and a few become cards: first those that differ, then
+their variants. The questions are those of ``feature_store.patterns.recommend``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ from feature_store.patterns.gapped import (
     gapped_patterns_of_path,
     gapped_patterns_of_selection,
 )
+from feature_store.patterns.gapped_choice import GappedChoice, choose
 from feature_store.patterns.gapped_paths import GappedPaths, gapped_paths
-from feature_store.patterns.ranking import rank_scores, without_twins
-from feature_store.patterns.recommend import MIN_SELECTED, Q_LIMIT, pattern_card, pattern_members
+from feature_store.patterns.ranking import rank_scores
+from feature_store.patterns.recommend import (
+    MIN_SELECTED,
+    Q_LIMIT,
+    pattern_card,
+    pattern_members,
+)
 from feature_store.patterns.statistics import benjamini_hochberg, hypergeometric_tail
 
 if TYPE_CHECKING:
@@ -65,6 +72,11 @@ class GappedRecommendation(Recommendation):
         Least members: among all images, or for a selection among the selected.
     is_complete : bool
         Whether the search came to its end.
+    more : tuple of int
+        For each card how many more patterns are like it; 0 for variants.
+    variant_of : tuple of (int or None)
+        For each card the place of the one that it is like; None for those that differ, which come
+        first. See ``feature_store.patterns.gapped_choice``.
     """
 
     n_closed: int
@@ -73,6 +85,8 @@ class GappedRecommendation(Recommendation):
     n_layers: int
     least: int = MIN_IMAGES
     is_complete: bool = True
+    more: tuple[int, ...] = ()
+    variant_of: tuple[int | None, ...] = ()
 
 
 def gapped_of_image(
@@ -82,21 +96,13 @@ def gapped_of_image(
 
     Parameters
     ----------
-    store : Store
-        Opened store.
-    path_set : str
-        Path set.
-    image_id : int
-        Image; one without a path (unreadable) has no pattern.
-    limit : int
-        Most cards.
-    selection : sequence of int, optional
-        Images that the cards count.
+    store, path_set, image_id, limit, selection
+        As for ``patterns_of_image``.
 
     Returns
     -------
     GappedRecommendation
-        Of kind ``"image"``, ordered by bits; ``n_found`` counts every closed pattern.
+        Of kind ``"image"``, by bits; ``n_found`` counts every closed pattern.
 
     Raises
     ------
@@ -119,21 +125,13 @@ def gapped_of_path(
 
     Parameters
     ----------
-    store : Store
-        Opened store.
-    path_set : str
-        Path set under whose rules the winners were found.
-    winners : sequence of int
-        Filter of each layer, -1 for a silent one.
-    limit : int
-        Most cards.
-    selection : sequence of int, optional
-        Images that the cards count.
+    store, path_set, winners, limit, selection
+        As for ``patterns_of_path``.
 
     Returns
     -------
     GappedRecommendation
-        Of kind ``"path"``, ordered by bits.
+        Of kind ``"path"``, by bits.
 
     Raises
     ------
@@ -154,29 +152,20 @@ def gapped_of_selection(
     among: Ids | None = None,
     limit: int = 12,
     q_limit: float = Q_LIMIT,
+    selected_by: Items = (),
 ) -> GappedRecommendation:
     """Recommend patterns that may skip layers and are over-represented in a selection.
 
     The closed patterns inside the selection are searched; the best by bits are tested as
     contiguous ones are. The family of the false-discovery rate is every pattern that could have
     come up: each set of two or more layers cuts the images into at most ``n_images / 5`` groups
-    of five. So the rates are upper bounds. One image gets its own patterns, two images those on
-    what their paths share: no test has a say there.
+    of five. So the rates are upper bounds. In a selection that was made by a pattern every closed
+    pattern holds that one; what they hold besides is tested.
 
     Parameters
     ----------
-    store : Store
-        Opened store.
-    path_set : str
-        Path set.
-    image_ids : sequence of int
-        The selection.
-    among : sequence of int, optional
-        Images that it was selected from; by default all that were mined.
-    limit : int
-        Most cards.
-    q_limit : float
-        Largest false-discovery rate shown.
+    store, path_set, image_ids, among, limit, q_limit, selected_by
+        As for ``patterns_of_selection``.
 
     Returns
     -------
@@ -201,10 +190,10 @@ def gapped_of_selection(
     found = gapped_patterns_of_selection(
         store, path_set, paths.ids[rows], min_images=least, limit=TESTED, is_against_all=True
     )
-    items = [pattern.items for pattern in found]
+    items = _without([pattern.items for pattern in found], selected_by)
     in_all = paths.supports(items)
     support = in_all if base is None else paths.supports(items, base)
-    held = np.array([pattern.support for pattern in found], dtype=np.int64)
+    held = paths.supports(items, rows)
     is_more = held * n_images > support * len(rows)
     tested = np.flatnonzero((in_all >= MIN_IMAGES) & is_more)
     chance = hypergeometric_tail(held[tested], len(rows), support[tested], n_images)
@@ -212,15 +201,21 @@ def gapped_of_selection(
     rates = benjamini_hochberg(chance, tests=family)
     order = np.lexsort((tested, -held[tested], rates))
     order = order[rates[order] < q_limit]
-    patterns = {int(tested[at]): found[int(tested[at])].items for at in order}
-    rate_of = {int(tested[at]): float(rates[at]) for at in order}
-    cards = _cards(paths, patterns, limit, paths.ids[rows], rate_of, base=base)
+    patterns = [items[tested[at]] for at in order]
+    choice = _choice(paths, patterns, limit)
+    cards = tuple(
+        _card(paths, patterns[at], paths.ids[rows], float(rates[order[at]]), base=base)
+        for at in choice.shown
+    )
     return GappedRecommendation(
         cards=cards,
+        more=choice.more,
+        variant_of=choice.variant_of,
         kind="selection",
         n_found=len(patterns),
         n_tested=family,
         most_selected=int(held.max(initial=0)),
+        n_implied=len(found) - len(items),
         n_closed=found.n_found,
         n_listed=len(found),
         layers=found.layers,
@@ -296,6 +291,12 @@ def any_members(store: Store, path_set: str, pattern: PatternKey) -> NDArray[np.
     return members
 
 
+def _without(patterns: Sequence[Items], selected_by: Items) -> list[Items]:
+    """Return patterns without the filters that all of the selection has, while two are left."""
+    left = (tuple(item for item in items if item not in selected_by) for items in patterns)
+    return [items for items in left if len(items) >= 2]
+
+
 def _of_few(
     store: Store, path_set: str, paths: GappedPaths, rows: NDArray[np.int64], limit: int
 ) -> GappedRecommendation:
@@ -316,9 +317,12 @@ def _by_bits(
     limit: int,
     selection: Ids | None,
 ) -> GappedRecommendation:
-    patterns = {at: pattern.items for at, pattern in enumerate(found)}
+    patterns = [pattern.items for pattern in found]
+    choice = _choice(paths, patterns, limit)
     return GappedRecommendation(
-        cards=_cards(paths, patterns, limit, selection),
+        cards=tuple(_card(paths, patterns[at], selection) for at in choice.shown),
+        more=choice.more,
+        variant_of=choice.variant_of,
         kind=kind,
         n_found=found.n_found,
         n_closed=found.n_found,
@@ -328,21 +332,10 @@ def _by_bits(
     )
 
 
-def _cards(
-    paths: GappedPaths,
-    patterns: dict[int, Items],
-    limit: int,
-    selection: Ids | None,
-    rate_of: dict[int, float] | None = None,
-    *,
-    base: NDArray[np.int64] | None = None,
-) -> tuple[PatternCard, ...]:
-    """Return the cards of representatives: none shares more than half of its images."""
-    kept = without_twins(
+def _choice(paths: GappedPaths, patterns: Sequence[Items], limit: int) -> GappedChoice:
+    return choose(
         patterns, lambda at: paths.members(patterns[at]), len(paths.ids), limit=max(limit, 0)
     )
-    rates = rate_of or {}
-    return tuple(_card(paths, patterns[at], selection, rates.get(at), base=base) for at in kept)
 
 
 def _card(

@@ -72,25 +72,50 @@ def without_twins(
         The patterns kept: each shares at most half of the union of images with every other.
     """
     kept: list[int] = []
-    sizes: list[int] = []
-    # One bit for each kept pattern in a row for each image: the overlaps with all of them are
-    # column sums over the candidate's rows.
-    is_in = np.zeros((n_ids, (max(limit, 0) + 7) // 8), dtype=np.uint8)
+    shown = Shown(n_ids, limit)
     for candidate in candidates:
         if len(kept) >= limit:
             break
         ids = members(candidate)
-        if kept:
-            bits = np.unpackbits(is_in[ids], axis=1, count=len(kept), bitorder="little")
-            shared = bits.sum(axis=0, dtype=np.int64)
-            union = np.asarray(sizes) + len(ids) - shared
-            if (shared > TWIN_JACCARD * union).any():
-                continue
-        byte, bit = divmod(len(kept), 8)
-        is_in[ids, byte] |= np.uint8(1 << bit)
-        kept.append(candidate)
-        sizes.append(len(ids))
+        if shown.twin_of(ids) is None:
+            shown.add(ids)
+            kept.append(candidate)
     return kept
+
+
+class Shown:
+    """The images of the patterns that are shown already.
+
+    Parameters
+    ----------
+    n_ids : int
+        One more than the largest image id.
+    limit : int
+        Most patterns that are added.
+    """
+
+    def __init__(self, n_ids: int, limit: int) -> None:
+        # One bit for each pattern in a row for each image: the overlaps with all of them are
+        # column sums over the candidate's rows.
+        self._is_in = np.zeros((n_ids, (max(limit, 0) + 7) // 8), dtype=np.uint8)
+        self._sizes: list[int] = []
+
+    def twin_of(self, ids: NDArray[np.integer]) -> int | None:
+        """Return which pattern shares more than half of the union of images, the first added."""
+        if not self._sizes:
+            return None
+        count = len(self._sizes)
+        bits = np.unpackbits(self._is_in[ids], axis=1, count=count, bitorder="little")
+        shared = bits.sum(axis=0, dtype=np.int64)
+        union = np.asarray(self._sizes) + len(ids) - shared
+        twins = np.flatnonzero(shared > TWIN_JACCARD * union)
+        return int(twins[0]) if len(twins) else None
+
+    def add(self, ids: NDArray[np.integer]) -> None:
+        """Add a pattern by its images, each once."""
+        byte, bit = divmod(len(self._sizes), 8)
+        self._is_in[ids, byte] |= np.uint8(1 << bit)
+        self._sizes.append(len(ids))
 
 
 def greedy_cover(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from feature_store.store import Store
 
     Ids = NDArray[np.integer] | Sequence[int]
+    Items = Sequence[tuple[int, int]]
 
 MIN_SELECTED = 3
 """Fewer selected members than this are no evidence of anything."""
@@ -38,6 +39,7 @@ def patterns_of_selection(
     among: Ids | None = None,
     limit: int = 12,
     q_limit: float = Q_LIMIT,
+    selected_by: Items = (),
 ) -> Recommendation:
     """Recommend the patterns that are over-represented in a selection.
 
@@ -64,6 +66,9 @@ def patterns_of_selection(
         Most cards.
     q_limit : float
         Largest false-discovery rate shown. Where no pattern is below, there are no cards.
+    selected_by : sequence of (int, int)
+        Items of the pattern whose members were selected, if the selection was made so; what it
+        implies is left out, see ``implied``.
 
     Returns
     -------
@@ -95,6 +100,8 @@ def patterns_of_selection(
     rates = benjamini_hochberg(chance, tests=len(index))
     is_found = rates < q_limit
     found, rates = tested[is_found], rates[is_found]
+    is_implied = implied([index.items(pattern) for pattern in found.tolist()], selected_by)
+    found, rates = found[~is_implied], rates[~is_implied]
     order = np.lexsort((found, -index.rank_score[found], -counts[found], rates))
     rate_of = dict(zip(found.tolist(), rates.tolist(), strict=True))
     cards = [
@@ -107,7 +114,30 @@ def patterns_of_selection(
         n_found=len(found),
         n_tested=len(index),
         most_selected=int(counts.max(initial=0)),
+        n_implied=int(is_implied.sum()),
     )
+
+
+def implied(patterns: Sequence[Items], selected_by: Items) -> NDArray[np.bool_]:
+    """Return which patterns cannot but be over-represented in the members of one.
+
+    Who selects the members of a pattern finds it over-represented there, and so whatever holds it
+    or is part of it: every member of the one is a member of the other. That tells nothing.
+
+    Parameters
+    ----------
+    patterns : sequence of sequences of (int, int)
+        Layers and filters.
+    selected_by : sequence of (int, int)
+        Items of the pattern whose members were selected; empty for any other selection.
+
+    Returns
+    -------
+    ndarray of shape (n_patterns,), bool
+    """
+    by = frozenset(selected_by)
+    sets = (frozenset(items) for items in patterns)
+    return np.array([bool(by) and (one <= by or one >= by) for one in sets], dtype=bool)
 
 
 def _of_few(index: PatternIndex, is_selected: NDArray[np.bool_], limit: int) -> Recommendation:
@@ -175,10 +205,8 @@ def patterns_of_path(
         Path set under whose rules the winners were found.
     winners : sequence of int
         Filter of each layer, -1 for a silent one.
-    limit : int
-        Most cards.
-    selection : sequence of int, optional
-        Images that the cards count.
+    limit, selection
+        As for an image.
 
     Returns
     -------
@@ -209,16 +237,10 @@ def patterns_of_filters(
 
     Parameters
     ----------
-    store : Store
-        Opened store.
-    path_set : str
-        Path set.
+    store, path_set, limit, selection
+        As for an image.
     filters : sequence of (int, int)
         Layer and filter.
-    limit : int
-        Most cards.
-    selection : sequence of int, optional
-        Images that the cards count.
 
     Returns
     -------
@@ -255,17 +277,11 @@ def top_patterns(
 
     Parameters
     ----------
-    store : Store
-        Opened store.
-    path_set : str
-        Path set.
+    store, path_set, limit, selection
+        As for an image.
     order : str
         ``"distinctive"`` (by rank score, near twins skipped) or ``"general"`` (a greedy cover of
         the images); both are made when the patterns are mined, 500 deep.
-    limit : int
-        Most cards.
-    selection : sequence of int, optional
-        Images that the cards count.
 
     Returns
     -------

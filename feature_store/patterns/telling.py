@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from feature_store.store import Store
+
+ROWS_AT_ONCE = 8192
+"""Images whose activations are in memory at a time."""
 
 MIN_IMAGES = 2
 """Fewest images on each side: one image has no spread."""
@@ -77,6 +81,13 @@ class Moments:
             count=is_known.sum(axis=0).astype(np.float64),
             total=values.sum(axis=0, dtype=np.float64),
             squares=np.einsum("ij,ij->j", values, values, dtype=np.float64),
+        )
+
+    def __add__(self, part: Moments) -> Moments:
+        return Moments(
+            count=self.count + part.count,
+            total=self.total + part.total,
+            squares=self.squares + part.squares,
         )
 
     def __sub__(self, part: Moments) -> Moments:
@@ -281,14 +292,15 @@ def _ranked(
 
 
 def _all(store: Store, table: str) -> Moments:
-    """Sum over all rows inside DuckDB, so that memory does not grow with the images."""
-    names = [f'"{name}"' for name in store.sql(f'FROM "{table}" LIMIT 0').columns[1:]]
-    sums = []
-    for term in ("count(*)", "sum({0}::DOUBLE)", "sum({0}::DOUBLE * {0}::DOUBLE)"):
-        parts = (f"{term.format(name)} FILTER (WHERE isfinite({name}))" for name in names)
-        rows: list[Any] = store.sql(f'SELECT {", ".join(parts)} FROM "{table}"').fetchall()
-        sums.append(np.array([0.0 if value is None else value for value in rows[0]]))
-    return Moments(count=sums[0], total=sums[1], squares=sums[2])
+    """Sum over all rows, some at a time, so that memory does not grow with the images."""
+    # Numpy sums: DuckDB plans thousands of aggregates in time that grows with their square.
+    rows = store.sql(f'SELECT * EXCLUDE (image_id) FROM "{table}"')
+    found = Moments.of(np.empty((0, len(rows.columns)), np.float32))
+    for batch in rows.to_arrow_reader(ROWS_AT_ONCE):
+        table_of = pa.Table.from_batches([batch])
+        columns = [numbers(column, np.float32) for column in table_of.columns]
+        found += Moments.of(np.stack(columns, axis=1))
+    return found
 
 
 def _table(store: Store, statistic: str, layer: int) -> str:
