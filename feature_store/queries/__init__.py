@@ -26,7 +26,11 @@ from feature_store.queries.counts import (
     selection_summary,
 )
 from feature_store.queries.falls import ClassCurves, Falls, class_curves, falls
-from feature_store.queries.filters import FilterHistogram, filter_histogram
+from feature_store.queries.filters import (
+    FilterHistogram,
+    filter_histogram,
+    mean_percentiles,
+)
 from feature_store.queries.flips import (
     FlipQuantiles,
     FragileImages,
@@ -150,6 +154,7 @@ __all__ = [
     "image_table",
     "layers",
     "map_points",
+    "mean_percentiles",
     "members_by_strength",
     "page_of",
     "parquet_pieces",

@@ -11,7 +11,7 @@ import numpy as np
 from feature_store.errors import QueryError
 from feature_store.patterns.memory import remember
 from feature_store.patterns.statistics import wilson_interval
-from feature_store.queries.simulation import declared_perturbations
+from feature_store.queries.simulation import identity_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,11 +130,10 @@ def _calibration_rows(store: Store, perturbation: str) -> CalibrationRows:
     errors = np.array(
         [calibration_error(*each) for each in zip(n, right, confidence, strict=True)]
     ).reshape(-1, 4)
-    specs = {entry["name"]: entry for entry in declared_perturbations(store)}
     return CalibrationRows(
         perturbation=perturbation,
         magnitudes=sizes,
-        identity=float(specs.get(perturbation, {}).get("identity", np.nan)),
+        identity=identity_of(store, perturbation),
         edges=np.linspace(0, 1, shape[1] + 1),
         n=n,
         mean_confidence=confidence,

@@ -11,9 +11,9 @@ from feature_store.errors import QueryError
 from feature_store.patterns.memory import remember
 from feature_store.patterns.statistics import Z_95, wilson_interval
 from feature_store.queries.simulation import (
-    declared_perturbations,
+    identity_of,
+    simulated_part,
     simulated_perturbations,
-    simulated_splits,
 )
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def class_curves(store: Store, perturbation: str, *, split: str | None = None) -
     """
     store.entry("simulation")
     return remember(
-        store, ("curves", perturbation, split), lambda: _checked_curves(store, perturbation, split)
+        store, ("curves", perturbation, split), lambda: _curves(store, perturbation, split)
     )
 
 
@@ -305,25 +305,13 @@ def _lost(
     return np.mean(parts, axis=0) if parts else np.zeros(len(start))
 
 
-def _checked_curves(store: Store, perturbation: str, split: str | None) -> ClassCurves:
-    """Refuse what was not simulated before reading."""
-    known, splits = simulated_perturbations(store), simulated_splits(store)
-    part = split if split is not None else (splits[0] if splits else "")
-    if perturbation not in known or part not in splits:
-        msg = (
-            f"{perturbation!r} was not simulated on the split {part!r}; there are the "
-            f"perturbations {', '.join(known)} on the splits {', '.join(splits)}"
-        )
-        raise QueryError(msg)
-    return _curves(store, perturbation, part)
-
-
-def _curves(store: Store, perturbation: str, split: str) -> ClassCurves:
+def _curves(store: Store, perturbation: str, split: str | None) -> ClassCurves:
+    part = simulated_part(store, perturbation, split)
     rows = store.arrow(
         "SELECT true_class, magnitude, n, accuracy, mean_score, standard_deviation "
         "FROM simulation WHERE perturbation = ? AND split = ? AND output_class = true_class",
         perturbation,
-        split,
+        part,
     ).to_pydict()
     true, at_true = np.unique(np.array(rows["true_class"], np.int16), return_inverse=True)
     grid, at_size = np.unique(np.array(rows["magnitude"], np.float64), return_inverse=True)
@@ -338,13 +326,13 @@ def _curves(store: Store, perturbation: str, split: str) -> ClassCurves:
     score, accuracy = spread("mean_score"), spread("accuracy")
     half = Z_95 * spread("standard_deviation") / np.sqrt(np.maximum(n, 1))
     low, high = wilson_interval(np.rint(np.nan_to_num(accuracy) * n), n)
-    entries = {entry["name"]: entry for entry in declared_perturbations(store)}
+    identity = identity_of(store, perturbation)
     return ClassCurves(
         perturbation=perturbation,
-        split=split,
+        split=part,
         true_classes=true,
         magnitudes=grid,
-        identity=float(entries.get(perturbation, {}).get("identity", grid[0])),
+        identity=identity if np.isfinite(identity) else float(grid[0]),
         n=n.max(axis=1, initial=0).astype(np.int64),
         value={"mean_score": score, "accuracy": accuracy},
         low={"mean_score": np.clip(score - half, 0.0, 1.0), "accuracy": low},

@@ -151,14 +151,7 @@ def simulation_rows(
         When this perturbation or split was not simulated, naming those that were.
     """
     store.table("simulation")
-    splits, known = simulated_splits(store), simulated_perturbations(store)
-    part = split if split is not None else (splits[0] if splits else "")
-    if perturbation not in known or part not in splits:
-        msg = (
-            f"{perturbation!r} was not simulated on the split {part!r}; there are the "
-            f"perturbations {', '.join(known)} on the splits {', '.join(splits)}"
-        )
-        raise QueryError(msg)
+    part = simulated_part(store, perturbation, split)
     conditions, parameters = ["perturbation = ?", "split = ?"], [perturbation, part]
     lists: list[object] = []
     for name, classes in (("true_class", true_classes), ("output_class", output_classes)):
@@ -171,15 +164,38 @@ def simulation_rows(
         *parameters,
         *lists,
     ).to_pydict()
-    identity = next(
-        (
-            entry["identity"]
-            for entry in declared_perturbations(store)
-            if entry["name"] == perturbation
-        ),
-        np.nan,
-    )
-    return _spread(rows, perturbation, part, float(identity))
+    return _spread(rows, perturbation, part, identity_of(store, perturbation))
+
+
+def simulated_part(store: Store, perturbation: str, split: str | None) -> str:
+    """Return the split to read, the first that was simulated where none is given.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    QueryError
+        When this perturbation or split was not simulated, naming those that were.
+    """
+    splits, known = simulated_splits(store), simulated_perturbations(store)
+    part = split if split is not None else (splits[0] if splits else "")
+    if perturbation not in known or part not in splits:
+        msg = (
+            f"{perturbation!r} was not simulated on the split {part!r}; there are the "
+            f"perturbations {', '.join(known)} on the splits {', '.join(splits)}"
+        )
+        raise QueryError(msg)
+    return part
+
+
+def identity_of(store: Store, perturbation: str) -> float:
+    """Return the magnitude that changes nothing; NaN when the store does not say."""
+    for entry in declared_perturbations(store):
+        if entry["name"] == perturbation:
+            return float(entry.get("identity", "nan"))
+    return float("nan")
 
 
 def declared_perturbations(store: Store) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from feature_store.errors import QueryError
 from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
 from feature_store.patterns.statistics import wilson_interval
-from feature_store.queries.simulation import declared_perturbations
+from feature_store.queries.simulation import identity_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -212,8 +212,7 @@ def consistency(store: Store, perturbation: str) -> Consistency:
 def _consistency(
     store: Store, perturbation: str, limit: float, grid: NDArray[np.float64]
 ) -> Consistency:
-    specs = {entry["name"]: entry for entry in declared_perturbations(store)}
-    identity = float(specs[perturbation]["identity"])
+    identity = identity_of(store, perturbation)
     away = np.abs(grid - identity)
     chosen = grid[(away <= limit + _NEAR) & (away > _NEAR)]
     rows = store.arrow(
