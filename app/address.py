@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app import pattern_key, safe
+from app import map_address, pattern_key, safe
 from app.inference import Change, VatunError, change_from
 from app.state import usual_split
 from feature_store import StoreError, queries
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 NAMES = (
     "image", "change", "removed", "fill", "corners", "evidence", "layer", "class", "pattern",
-    "paths", "filters", "order", "errors", "split",
+    "paths", "filters", "order", "errors", "split", *map_address.NAMES,
 )  # fmt: skip
 """Parts of the address that a case is made of."""
 
 WATCHED = (
     "focus", "upload", "change", "evidence_method", "evidence_layer", "evidence_class", "pattern",
     "path_set", "filters", "pattern_order", "errors", "split", "dark",
+    *map_address.WATCHED,
 )  # fmt: skip
 """Parameters of the session on which the address depends."""
 
@@ -77,6 +78,8 @@ class Case:
         True and predicted class of the errors that are explained.
     split : str
         Split that is shown, ``all`` for all images; empty for the usual one.
+    map_case : MapCase
+        What the map shows.
     refused : tuple of str
         Parts that were no use, for the page to say.
     """
@@ -92,6 +95,7 @@ class Case:
     order: str = ""
     errors: tuple[int, int] | None = None
     split: str = ""
+    map_case: map_address.MapCase = field(default_factory=map_address.MapCase)
     refused: tuple[str, ...] = ()
 
 
@@ -130,6 +134,7 @@ def read(query: Mapping[str, str]) -> Case:
     for name, found in (("pattern", pattern), ("class", class_index)):
         if parts[name] and found is None:
             refused.append(f"There is no {name} {parts[name][:40]}.")
+    map_case, unusable = map_address.read(parts)
     return Case(
         image=parts["image"],
         change=change,
@@ -142,7 +147,8 @@ def read(query: Mapping[str, str]) -> Case:
         order=order,
         errors=errors[0] if errors else None,
         split=parts["split"],
-        refused=tuple(safe.plain(text, limit=300) for text in refused),
+        map_case=map_case,
+        refused=tuple(safe.plain(text, limit=300) for text in (*refused, *unusable)),
     )
 
 
@@ -175,6 +181,10 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
     if case.image and (image is None or not state.shows(image)):
         refused.append("The image of this address is not in this store.")
         image = None
+    method = case.method or "grad_cam"
+    if not runtime.inference.has_method(method):
+        refused.append(f"There is no evidence called {safe.plain(method, limit=60)}.")
+        method = "grad_cam"
     layer, class_index = case.layer, case.class_index
     if layer and layer not in {row.layer_name for row in runtime.layers}:
         refused.append(f"There is no layer {safe.plain(layer, limit=60)}.")
@@ -205,9 +215,12 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
     if pattern is not None and not _is_pattern(runtime.store, path_set, pattern):
         refused.append(f"The path set {path_set} has no pattern {pattern_key.text_of(pattern)}.")
         pattern = None
+    shown, unknown = map_address.resolve(case.map_case, runtime, state, split=split)
+    refused += unknown
     settings = {
+        **shown,
         "change": None if case.change.is_identity else case.change,
-        "evidence_method": case.method or "grad_cam",
+        "evidence_method": method,
         "evidence_layer": layer,
         "evidence_class": class_index,
         "path_set": path_set,
@@ -222,9 +235,10 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
     return Resolved(image=image, split=split, settings=settings, refused=tuple(refused))
 
 
-def write(state: SessionState, store: Store) -> dict[str, str]:
+def write(state: SessionState, runtime: Runtime) -> dict[str, str]:
     """Return the parts of the address that say what a session tests; identities are left out."""
-    parts: dict[str, str] = {}
+    store = runtime.store
+    parts: dict[str, str] = map_address.write(state, runtime)
     if state.focus is not None:
         parts["image"] = queries.short_key(store, state.focus) or str(state.focus)
     change = state.change

@@ -7,6 +7,7 @@ points to the browser.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from app import raster
+from app.outline import crossed_and_inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,9 +157,8 @@ class PointIndex:
         width, height = (float(np.ptp(x)), float(np.ptp(y))) if len(ids) else (1.0, 1.0)
         self._cell_x = max(width / self._side, 1e-12)
         self._cell_y = max(height / self._side, 1e-12)
-        column = np.minimum(((x - self._x0) / self._cell_x).astype(np.int64), self._side - 1)
-        row = np.minimum(((y - self._y0) / self._cell_y).astype(np.int64), self._side - 1)
-        cell = row * self._side + column
+        cell = self._along(y, self._y0, self._cell_y) * self._side
+        cell += self._along(x, self._x0, self._cell_x)
         order = np.argsort(cell, kind="stable")
         self.ids: NDArray[np.int32] = np.ascontiguousarray(ids[order], np.int32)
         self.x: NDArray[np.float32] = np.ascontiguousarray(x[order], np.float32)
@@ -168,6 +169,11 @@ class PointIndex:
         self._ordered = self.ids[self._by_id]
         # Without gaps an id is its own place among the sorted ones.
         self._is_gapless = bool((self._ordered == np.arange(len(ids))).all())
+
+    def _along(self, places: NDArray[np.float32], start: float, step: float) -> NDArray[np.int64]:
+        # In float64, so that a point lies in its cell exactly.
+        cells = ((places.astype(np.float64) - start) / step).astype(np.int64)
+        return np.minimum(cells, self._side - 1)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -227,18 +233,30 @@ class PointIndex:
             Positions in ``ids``.
         """
         corners = np.asarray(vertices, dtype=np.float64)
-        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
-        near = self.in_box(float(x0), float(x1), float(y0), float(y1))
+        last = self._side - 1
+        cells = (corners - (self._x0, self._y0)) / (self._cell_x, self._cell_y)
+        low, high = (int(np.clip(end, 0, last)) for end in (cells[:, 1].min(), cells[:, 1].max()))
+        crossed, inside = crossed_and_inside(cells, self._side, low, high)
+        first = low * self._side
+        near = self._positions(np.flatnonzero(crossed) + first)
         x, y = self.x[near].astype(np.float64), self.y[near].astype(np.float64)
-        inside = np.zeros(len(near), dtype=bool)
+        is_in = np.zeros(len(near), dtype=bool)
         previous = corners[-1]
         for corner in corners:
             crosses = (corner[1] > y) != (previous[1] > y)
             if crosses.any():
                 slope = (previous[0] - corner[0]) / (previous[1] - corner[1])
-                inside ^= crosses & (x < corner[0] + (y - corner[1]) * slope)
+                is_in ^= crosses & (x < corner[0] + (y - corner[1]) * slope)
             previous = corner
-        return near[inside]
+        whole = self._positions(np.flatnonzero(inside) + first)
+        return np.concatenate([whole, near[is_in]])
+
+    def _positions(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the points of some cells, cell by cell."""
+        starts, counts = self._starts[cells], self._starts[cells + 1] - self._starts[cells]
+        # Where each cell's run begins in the answer, every step but the first of a run is one.
+        offsets = np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        return offsets + np.arange(len(offsets))
 
     def nearest(
         self,
@@ -357,8 +375,8 @@ def render(
     ndarray of shape (height, width, 4), uint8
         Straight-alpha RGBA; the first row is the top of the map.
     """
-    colour = np.zeros((view.height, view.width, 3), np.float32)
-    alpha = np.zeros((view.height, view.width), np.float32)
+    colour = _scratch.zeros("colour", (view.height, view.width, 3))
+    alpha = _scratch.zeros("alpha", (view.height, view.width))
     for marks in layers:
         if len(marks.x):
             sums = _sums(marks, view)
@@ -373,7 +391,28 @@ def render(
     return raster.to_bytes(colour, alpha)
 
 
-def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
+class _Scratch(threading.local):
+    """Arrays of the last picture, for the next one: new memory costs as much as what fills it."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+
+    def zeros(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return an array of zeros, valid until the next call with this name."""
+        found = self._arrays.get(name)
+        if found is None or found.shape != shape:
+            found = self._arrays[name] = np.zeros(shape, np.float32)
+        else:
+            found.fill(0)
+        return found
+
+
+_scratch = _Scratch()
+
+
+def mean_colours(
+    marks: Marks, view: Viewport, *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Aggregate points into sums of red, green, blue and the count per pixel.
 
     Parameters
@@ -382,6 +421,8 @@ def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
         Points and their colours.
     view : Viewport
         Pixels.
+    out : ndarray of shape (height, width, 4), float32, optional
+        All zero; is filled and returned.
 
     Returns
     -------
@@ -398,16 +439,16 @@ def mean_colours(marks: Marks, view: Viewport) -> NDArray[np.float32]:
     canvas = ds.Canvas(view.width, view.height, x_range=view.x_range, y_range=view.y_range)
     parts = ds.summary(n=ds.count(), r=ds.sum("r"), g=ds.sum("g"), b=ds.sum("b"))
     found = canvas.points(frame, "x", "y", parts)
-    is_drawn = found["n"].to_numpy() > 0
-    sums = np.zeros((view.height, view.width, 4), np.float32)
-    for at, name in enumerate("rgbn"):
-        np.copyto(sums[..., at], found[name].to_numpy(), where=is_drawn, casting="same_kind")
+    sums = np.zeros((view.height, view.width, 4), np.float32) if out is None else out
+    red, green, blue, count = (found[name].to_numpy() for name in "rgbn")
+    raster.pack(red, green, blue, count, sums)
     return sums
 
 
 def _sums(marks: Marks, view: Viewport) -> NDArray[np.float32]:
     if marks.doubt is None:
-        return mean_colours(marks, view)
+        out = _scratch.zeros("sums", (view.height, view.width, 4))
+        return mean_colours(marks, view, out=out)
     return raster.least_colours(marks.x, marks.y, marks.colours, marks.codes, marks.doubt, view)
 
 
@@ -416,15 +457,13 @@ def _spread(sums: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     disc = _disc(radius)
     if len(disc) == 1:
         return sums
-    found = np.zeros_like(sums)
-    for down, right, weight in disc:
-        target, source = _shifted(sums.shape, down, right)
-        found[target] += np.float32(weight) * sums[source]
+    found = _scratch.zeros("spread", sums.shape)
+    raster.spread(sums, disc, found)
     return found
 
 
-def _disc(radius: float) -> list[tuple[int, int, float]]:
-    """Pixels of a round mark with smooth edge: row, column and weight of each."""
+def _disc(radius: float) -> NDArray[np.float32]:
+    """Pixels of a round mark with smooth edge: row, column and weight of each, shape (n, 3)."""
     reach = int(np.ceil(radius))
     pixels = []
     for down in range(-reach, reach + 1):
@@ -432,22 +471,7 @@ def _disc(radius: float) -> list[tuple[int, int, float]]:
             weight = min(max(radius + 0.5 - float(np.hypot(down, right)), 0.0), 1.0)
             if weight > 0:
                 pixels.append((down, right, weight))
-    return pixels
-
-
-def _shifted(
-    shape: tuple[int, ...], down: int, right: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices that move an image by whole pixels without wrapping round."""
-
-    def pair(size: int, step: int) -> tuple[slice, slice]:
-        return (
-            slice(max(step, 0), size + min(step, 0)),
-            slice(max(-step, 0), size - max(step, 0)),
-        )
-
-    rows, columns = pair(shape[0], down), pair(shape[1], right)
-    return (rows[0], columns[0]), (rows[1], columns[1])
+    return np.array(pixels, np.float32)
 
 
 def warm_up() -> None:

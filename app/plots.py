@@ -9,6 +9,7 @@ import numpy as np
 from bokeh.core.properties import value
 
 from app import theme
+from app.map_image import MapImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,8 @@ def _set_styles(*, dark: bool) -> None:
         hv.opts.Labels(_of("Name", dark=dark), text_color=ink, **name, **font, **_LAYER),
         hv.opts.Labels(
             _of("Note", dark=dark), text_color=ink, text_font_size="11px", text_align="left",
-            text_baseline="middle", **font, **_LAYER,
+            text_baseline="middle", background_fill_color=surface, background_fill_alpha=0.9,
+            border_radius=8, **font, **_LAYER,
         ),
         hv.opts.Points(
             _of("Surround", dark=dark), line_color=surface, line_width=6, **ring, **_LAYER
@@ -90,8 +92,9 @@ def _set_styles(*, dark: bool) -> None:
 _set_styles(dark=False)
 _set_styles(dark=True)
 hv.opts.defaults(
-    hv.opts.RGB(
-        "MapPicture", default_tools=["pan", "wheel_zoom"], tools=["lasso_select", "box_select"]
+    hv.Options(
+        "MapImage.MapPicture", default_tools=["pan", "wheel_zoom"],
+        tools=["lasso_select", "box_select"],
     ),
     hv.opts.Points(
         "MapPoints", color=hv.dim("map_colour"), size=hv.dim("map_size"),
@@ -100,7 +103,7 @@ hv.opts.defaults(
 )  # fmt: skip
 
 
-def map_picture(picture: NDArray[np.uint8] | None, view: Viewport) -> hv.RGB:
+def map_picture(picture: NDArray[np.uint8] | None, view: Viewport) -> MapImage:
     """Return the aggregated map as an image.
 
     Parameters
@@ -112,14 +115,14 @@ def map_picture(picture: NDArray[np.uint8] | None, view: Viewport) -> hv.RGB:
 
     Returns
     -------
-    holoviews.RGB
+    MapImage
         With alpha.
     """
     if picture is None:
         picture = np.zeros((1, 1, 4), np.uint8)
     bounds = (view.x_range[0], view.y_range[0], view.x_range[1], view.y_range[1])
     vdims = [*list(hv.RGB.vdims), hv.RGB.alpha_dimension]
-    return hv.RGB(picture, kdims=_KDIMS, bounds=bounds, vdims=vdims, group="MapPicture")
+    return MapImage(picture, kdims=_KDIMS, bounds=bounds, vdims=vdims, group="MapPicture")
 
 
 def map_points(layers: Sequence[Marks], *, is_dense: bool) -> hv.Points:
@@ -234,11 +237,12 @@ def map_changed(
     Returns
     -------
     holoviews.Overlay
-        Leader, diamond and the words with "≈"; empty when there is none.
+        Leader, the words with "≈", and the diamond; empty when there is none.
     """
     lines: list[Any] = [np.array([focus, place], dtype=float)] if place and focus else []
     leader = hv.Path(lines, kdims=_KDIMS, group=_of("Leader", dark=dark))
     diamond = hv.Points([place] if place else [], kdims=_KDIMS, group=_of("Changed", dark=dark))
-    notes = [(place[0], place[1], f"   {words} ≈")] if place else []
+    # Its ground begins under the diamond: on dense points letters alone cannot be read.
+    notes = [(place[0], place[1], f"    {words} ≈ ")] if place else []
     note = hv.Labels(notes, kdims=_KDIMS, vdims=["map_note"], group=_of("Note", dark=dark))
-    return leader * diamond * note
+    return leader * note * diamond

@@ -2,8 +2,9 @@
 
 A *selection* is a set of image ids; the *focus* is the one image under test. They are never mixed:
 the focus moves inside a selection without changing it. Undo and redo cover both, and what is done
-to the image under test. An *upload* may take the place of the focus: it is in no table, so it has
-no id, and the page lives without one.
+to the image under test; how a view draws them is no step of undo, but part of the address. An
+*upload* may take the place of the focus: it is in no table, so it has no id, and the page lives
+without one.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ _COLOUR_BY = (
 
 SHADINGS = ("", "equal", "density")
 """Values of ``shading``: every occupied pixel alike, or the fuller the more opaque."""
+
+MANY_CLASSES = 10
+"""Classes up to which each has a colour of its own."""
+
+MANY_IMAGES = 100_000
+"""Images of a split from which density says more than every pixel alike."""
 
 MEASURES = ("mean_score", "accuracy")
 """Values of ``simulation_measure``."""
@@ -135,9 +142,32 @@ def sorted_ids(ids: object) -> NDArray[np.int32]:
     return found[is_new]
 
 
+def among(ids: NDArray[np.int32], universe: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return those of some ids that are in ``universe``; both are sorted and unique."""
+    if not len(universe):
+        return ids[:0]
+    low, high = int(universe[0]), int(universe[-1])
+    ids = ids[np.searchsorted(ids, low) : np.searchsorted(ids, high, side="right")]
+    if high - low + 1 == len(universe):
+        # Without gaps: to look for each of very many takes far longer.
+        return ids
+    found: NDArray[np.int32] = ids[universe[np.searchsorted(universe, ids)] == ids]
+    return found
+
+
 def usual_split(splits: Container[str]) -> str:
     """Return the split that a page shows first: the test images, or else all."""
     return "test" if "test" in splits else ""
+
+
+def usual_colouring(n_classes: int) -> str:
+    """Return the colouring that a map shows first: classes, as long as colours tell them apart."""
+    return "true" if n_classes <= MANY_CLASSES else "correct"
+
+
+def usual_shading(n_images: int) -> str:
+    """Return the shading that a map of so many images shows first."""
+    return "density" if n_images > MANY_IMAGES else "equal"
 
 
 def _one_of(values: tuple[str, ...]) -> str:
@@ -253,8 +283,10 @@ class SessionState(param.Parameterized):
         ids = self.selection.ids
         return self.universe if ids is None else ids
 
-    def select(self, ids: object, origin: str, *, region: Region | None = None) -> None:
-        """Replace the selection.
+    def select(
+        self, ids: object, origin: str, *, how: str = "", region: Region | None = None
+    ) -> None:
+        """Replace the selection, or add to it or take away from it.
 
         Parameters
         ----------
@@ -262,15 +294,24 @@ class SessionState(param.Parameterized):
             Images to select, in any order; None selects all. Ids outside the shown split are left
             out, unless that leaves nothing: then all images are shown.
         origin : str
-            How it was made, in the words of the page.
+            How they were found, in the words of the page.
+        how : str
+            ``"add"``, ``"subtract"``; anything else replaces. To all images nothing is added.
         region : Region or None
-            Outline on the map that made it.
+            Outline on the map that made it; kept only where it replaces.
         """
         if ids is None:
             self._move(selection=Selection())
             return
-        wanted = np.intersect1d(sorted_ids(ids), self._splits[""], assume_unique=True)
-        kept = np.intersect1d(wanted, self.universe, assume_unique=True)
+        before = self.selection.origin
+        if how == "subtract":
+            ids = np.setdiff1d(self.selected_ids, sorted_ids(ids), assume_unique=True)
+            origin, region = f"{before or 'all'} − {origin}", None
+        elif how == "add" and not self.selection.is_all:
+            ids = np.union1d(self.selected_ids, sorted_ids(ids))
+            origin, region = f"{before} + {origin}", None
+        wanted = among(sorted_ids(ids), self._splits[""])
+        kept = among(wanted, self.universe) if self.split else wanted
         split = self.split
         if not len(kept) and len(wanted):
             kept, split = wanted, ""

@@ -62,9 +62,6 @@ EVIDENCE_RAMP = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4
 CONFIDENCE_RAMP = ("#00204c", "#31446b", "#666870", "#958f78", "#cbba69", "#ffe945")
 """Cividis, from low to high confidence on light; reversed on dark, so that doubt stands out."""
 
-CHANGE_RAMP = ("#7f3b08", "#d07f1d", "#fdc57f", "#f2f2f2", "#c1bcdb", "#8073ac", "#2d004b")
-"""PuOr, from loss to gain of score."""
-
 MAX_COLOURED = 9
 """Classes that hold a colour of their own when there are more than ten."""
 
@@ -109,9 +106,48 @@ def class_colours(
 
 
 def class_variable(index: int, classes: int) -> str:
-    """Return the CSS value that follows the theme for the class with this index."""
-    limit = len(_CLASS_LIGHT) if classes <= len(_CLASS_LIGHT) else MAX_COLOURED
-    return f"var(--vt-class-{index})" if 0 <= index < limit else "var(--vt-context)"
+    """Return the CSS value that follows the theme for the class with this index.
+
+    Parameters
+    ----------
+    index : int
+        Class.
+    classes : int
+        How many there are. Of more than ten, ``slots_css`` says on the page which hold a colour.
+
+    Returns
+    -------
+    str
+        Grey where the class holds no colour.
+    """
+    if not 0 <= index < classes:
+        return "var(--vt-context)"
+    if classes <= len(_CLASS_LIGHT):
+        return f"var(--vt-class-{index})"
+    return f"var(--vt-class-of-{index},var(--vt-context))"
+
+
+def slot_variable(slot: int) -> str:
+    """Return the CSS value that follows the theme for a slot of the palette."""
+    return f"var(--vt-class-{slot})"
+
+
+def slots_css(slots: Mapping[int, int]) -> str:
+    """Return the sheet that gives classes their colour on a page where not all can have one.
+
+    Parameters
+    ----------
+    slots : mapping of int to int
+        Slot of the palette by class index.
+
+    Returns
+    -------
+    str
+        For the page itself, where the palette of the theme is.
+    """
+    values = (f"--vt-class-of-{index}:{slot_variable(slot)}" for index, slot in slots.items())
+    body = ";".join(values)
+    return f".mui-light,.mui-dark{{{body}}}"
 
 
 def layer_colours(layers: int, *, dark: bool) -> list[str]:
@@ -216,16 +252,6 @@ ROOT_CSS = (
     ".tabs{order:4;display:block!important;flex:0 0 60px!important;height:60px!important}}"
 )
 """Sheet of the column that holds selection bar, views, footer and phone tabs."""
-
-SLIDER_CSS = (
-    ".MuiFormControl-root{display:grid!important;"
-    "grid-template-columns:72px minmax(0,1fr) 44px;align-items:center;height:var(--vt-slider-h);"
-    "column-gap:8px;margin:0!important}"
-    ".MuiFormLabel-root{display:contents!important;font-size:12px!important}"
-    ".MuiFormLabel-root>*{order:3;text-align:right}"
-    ".MuiFormControl-root>.MuiBox-root{order:2}"
-)
-"""Sheet for each pmui FloatSlider: label, track and value in one row."""
 
 SCROLL = {"overflow-y": "auto", "overflow-x": "hidden", "min-height": "0"}
 """Styles of a list that scrolls inside its view."""

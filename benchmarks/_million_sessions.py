@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks._report import Row
+from benchmarks.sessions import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from playwright.sync_api import Browser
 
-ROOT = Path(__file__).parents[1]
-SETTLED_S = 4.0
-"""How long after the last page has come or gone the memory is read."""
+    from benchmarks.sessions import Moment
 
+ROOT = Path(__file__).parents[1]
 _READY = ".selbar .big"
 _WAIT_MS = 180_000
 
@@ -45,27 +45,23 @@ def session_rows(store: Path, *, count: int) -> list[Row]:
     """
     from playwright.sync_api import sync_playwright
 
-    from benchmarks._million_work import resident
-
-    with _serve(store) as (url, process), sync_playwright() as playwright:
+    with _serve(store) as url, sync_playwright() as playwright:
         found = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
         browser = playwright.chromium.launch(
             executable_path=found, args=["--no-sandbox", "--disable-gpu"]
         )
-        before = resident(process)
+        before = moment(url, 0)
         with _pages(browser, url, 1) as seconds:
-            first_held = resident(process)
+            first = moment(url, 1)
             # What the first sessions load for all, and let go of, is not what one more costs.
             with _pages(browser, url, 1):
                 pass
-            time.sleep(SETTLED_S)
-            one = resident(process)
+            one = moment(url, 1)
             opened, closed = [], []
             for _ in range(2):
                 with _pages(browser, url, count):
-                    opened.append(resident(process))
-                time.sleep(SETTLED_S)
-                closed.append(resident(process))
+                    opened.append(moment(url, count + 1))
+                closed.append(moment(url, 1))
         browser.close()
     name = store.name.removeprefix("million")
     return [
@@ -77,26 +73,36 @@ def session_rows(store: Path, *, count: int) -> list[Row]:
         ),
         Row(
             name=f"first_session_megabytes_{name}",
-            value=first_held - before,
+            value=first.megabytes - before.megabytes,
             unit="MB",
-            against=f"store, map and one session; the server alone {before:,.0f} MB",
+            against=f"store, map and one session; the server alone {before.megabytes:,.0f} MB",
         ),
         Row(
             name=f"megabytes_per_session_{name}",
-            value=(opened[0] - one) / count,
+            value=(opened[0].megabytes - one.megabytes) / count,
             unit="MB",
-            against=f"{count} further sessions: {one:,.0f} to {opened[0]:,.0f} MB",
+            against=f"{count} further sessions: {_told([one, opened[0]])} MB",
             goal="<= 25",
         ),
         Row(
             name=f"growth_after_close_megabytes_{name}",
-            value=closed[1] - closed[0],
+            value=closed[1].megabytes - closed[0].megabytes,
             unit="MB",
-            against=f"{count} closed twice: {closed[0]:,.0f}, then {closed[1]:,.0f} MB; "
-            f"open {opened[0]:,.0f}, then {opened[1]:,.0f} MB",
-            goal="about 0",
+            against=f"{count} closed twice: {_told(closed)} MB; open {_told(opened)} MB",
+            goal="<= 0, or the noise of an allocator",
+        ),
+        Row(
+            name=f"sessions_left_alive_{name}",
+            value=max(one.alive for one in closed) - 1.0,
+            unit="sessions",
+            against=f"objects of {2 * count + 1} closed sessions after a garbage collection",
+            goal="0",
         ),
     ]
+
+
+def _told(moments: Sequence[Moment]) -> str:
+    return ", then ".join(f"{one.megabytes:,.0f}" for one in moments)
 
 
 @contextmanager
@@ -109,11 +115,10 @@ def _pages(browser: Browser, url: str, count: int) -> Iterator[float]:
             contexts.append(context)
             started = time.monotonic()
             page = context.new_page()
-            page.goto(url, timeout=_WAIT_MS)
+            page.goto(f"{url}/app", timeout=_WAIT_MS)
             page.wait_for_selector(_READY, timeout=_WAIT_MS)
             if number == 0:
                 first = time.monotonic() - started
-        time.sleep(SETTLED_S)
         yield first
     finally:
         for context in contexts:
@@ -121,15 +126,16 @@ def _pages(browser: Browser, url: str, count: int) -> Iterator[float]:
 
 
 @contextmanager
-def _serve(store: Path) -> Iterator[tuple[str, int]]:
-    """Run ``panel serve app``; sessions end two seconds after their page."""
+def _serve(store: Path) -> Iterator[str]:
+    """Run ``panel serve app`` with ``/held``; sessions end two seconds after their page."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     command = [
         sys.executable, "-m", "panel", "serve", "app", "--port", str(port),
-        "--plugins", "app.routes", "--unused-session-lifetime", "2000",
-        "--check-unused-sessions", "500", "--args", str(store),
+        "--plugins", "app.routes", "--plugins", "benchmarks._held",
+        "--unused-session-lifetime", "2000", "--check-unused-sessions", "500",
+        "--args", str(store),
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log:
         # What is freed goes back at once: else sessions hide in what the first one left free.
@@ -140,7 +146,7 @@ def _serve(store: Path) -> Iterator[tuple[str, int]]:
         )
         try:
             _await(port, process)
-            yield f"http://localhost:{port}/app", process.pid
+            yield f"http://localhost:{port}"
         finally:
             process.terminate()
             process.wait(timeout=30)

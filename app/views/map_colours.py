@@ -11,6 +11,7 @@ import numpy as np
 
 from app import theme
 from app.aggregate import Marks, mark_radius
+from app.class_slots import class_slots
 from app.views import map_measures
 from feature_store import queries
 
@@ -226,6 +227,16 @@ class MapColours:
         rows: NDArray[np.int32] = self._columns.rows[points]
         return rows
 
+    def of_split(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return what is worked out once for all images of the split, for all sessions."""
+        return self._columns.kept((name, self._split or ""), make)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least and greatest x, then least and greatest y of the split."""
+        found = self.of_split("bounds", lambda: np.array(self.index.bounds(self.shown)))
+        return (float(found[0]), float(found[1]), float(found[2]), float(found[3]))
+
     @property
     def counted(self) -> NDArray[np.bool_]:
         """Points that the legend counts: those of the selection within the split."""
@@ -249,38 +260,29 @@ class MapColours:
     def _choose_slots(self, old: dict[int, int]) -> dict[int, int]:
         """Return which values hold which colour of the palette.
 
-        Up to ten values all do. Of more, the nine that matter most in the selection; one that held
-        a colour before and still does keeps it.
+        Those of classes are the same in every view. Up to ten other values all have one; of more
+        the nine that are commonest in the selection, and one that held a colour before and still
+        does keeps it.
 
         Returns
         -------
         dict of int to int
             Slot of the palette by value.
         """
-        if self.kind not in {"class", "category"}:
+        if self.kind == "class" and self._selection is not None:
+            return class_slots(self.runtime, self._split or "", self._selection)
+        if self.kind != "category":
             return {}
         count = len(self.value_names())
         if count <= _FLAT:
             return {value: value for value in range(count)}
-        weights = self._weights(count)
+        codes = self.codes(self.by)
+        weights = np.bincount(codes[self.counted & (codes >= 0)], minlength=count)
         best = [int(value) for value in np.argsort(-weights, kind="stable")[: theme.MAX_COLOURED]]
         kept = {value: slot for value, slot in old.items() if value in best}
         free = [slot for slot in range(theme.MAX_COLOURED) if slot not in kept.values()]
         fresh = [value for value in best if value not in kept]
         return kept | dict(zip(fresh, free, strict=False))
-
-    def _weights(self, count: int) -> NDArray[np.float64]:
-        """Return how much a value matters: classes by their errors, then all by their images."""
-        counted = self.counted
-        codes = self.codes(self.by)
-        images = np.bincount(codes[counted & (codes >= 0)], minlength=count).astype(np.float64)
-        if self.kind == "category":
-            return images
-        wrong = counted & (self.codes("correct") == 1)
-        errors = np.zeros(count)
-        for by in ("true", "predicted"):
-            errors += np.bincount(self.codes(by)[wrong], minlength=count)
-        return np.asarray(errors + images / (images.max() + 1))
 
     def palette(self, *, dark: bool) -> NDArray[np.float32]:
         """Return red, green and blue in [0, 1] of every code; the last row serves -1."""
@@ -374,7 +376,8 @@ class MapColours:
         radius: float,
         opacity: float,
     ) -> Marks:
-        at = np.flatnonzero(mask)
+        # All of them are taken as they lie, without a copy.
+        at = slice(None) if mask.all() else np.flatnonzero(mask)
         codes = self.codes(self.by)[at]
         doubt = self._columns.doubt(self.runtime, self.by)[at] if self.kind == "number" else None
         return Marks(

@@ -58,7 +58,7 @@ def legend_data(colours: MapColours) -> dict[str, Any]:
     )
     items = [
         _item(
-            colours, value, _name(names[value]), theme.class_variable(slots[value], 10),
+            colours, value, _name(names[value]), theme.slot_variable(slots[value]),
             int(counts[value]),
         )
         for value in order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -119,6 +120,9 @@ class Numbers:
         return np.where(np.isnan(values), np.inf, values).astype(np.float32)
 
 
+_colourings: WeakKeyDictionary[Runtime, dict[str, Colouring]] = WeakKeyDictionary()
+
+
 def colourings(runtime: Runtime) -> dict[str, Colouring]:
     """Return all that the points of a store may be coloured by, by key, in the order of the list.
 
@@ -132,6 +136,13 @@ def colourings(runtime: Runtime) -> dict[str, Colouring]:
     dict of str to Colouring
         What is the same for every image is there too, with the reason why it is of no use.
     """
+    # Asked for at every zoom; a store that is open does not change.
+    if runtime not in _colourings:
+        _colourings[runtime] = _colourings_of(runtime)
+    return _colourings[runtime]
+
+
+def _colourings_of(runtime: Runtime) -> dict[str, Colouring]:
     kinds = {"true": "class", "predicted": "class", "correct": "correct"}
     found = [
         Colouring(key=key, label=_NAMES[key], group="", kind=kinds.get(key, "number"))

@@ -12,11 +12,12 @@ from app.aggregate import START_SIZE, Viewport, home_view, render, resized
 from app.components.controls import ActionButtons, Choice
 from app.components.legend import LegendList
 from app.components.map_controls import ColourChoice, MapFrame
-from app.state import Region
+from app.state import Region, usual_colouring, usual_shading
 from app.views import map_legend, map_measures, map_parts, map_pictures
 from app.views.map_colours import MapColours
 from app.views.map_labels import ClassLabels
 from app.views.map_plot import MapPlot, Reports
+from app.views.map_table import BOX_CSS, MapTableView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +33,21 @@ _REACH = 14
 _GLYPHS = 2_000
 """Points in view up to which each is drawn as a glyph; more are aggregated into a picture."""
 
-_MANY = 100_000
-"""Images of a split from which density says more than every pixel alike."""
-
 _STEP = 1.5
 """Factor of one press of a zoom key; an arrow moves by a quarter of what is seen."""
+
+
+_UNEVEN = 0.01
+"""Share by which the units of both axes may differ; distances on a map mean the same in each."""
+
+_NOTE = (-8.0, 84.0, 9.0)
+"""Pixels from a changed image's place to the left, right, and upper or lower end of its note."""
+
+_LETTERS = (3.6, 15.0)
+"""Pixels of half a letter's width and of a name's height."""
+
+_HOW = {"shift": "add", "alt": "subtract"}
+"""What a region does to the selection while a key is held."""
 
 
 class MapView(pn.viewable.Viewer):
@@ -65,7 +76,7 @@ class MapView(pn.viewable.Viewer):
         if missing is None and state.projection not in runtime.projections:
             state.projection = map_parts.first_projection(runtime.projections)
         if state.colour_by not in map_measures.colourings(runtime):
-            state.colour_by = "true"
+            state.colour_by = usual_colouring(len(runtime.class_names))
         body = self._body() if missing is None else missing
         self._frame = shell.view_frame(
             "A", "Map", "Where is the network confused?", body, state=state,
@@ -81,8 +92,7 @@ class MapView(pn.viewable.Viewer):
         state = self._state
         self._open(state.projection)
         if not state.shading:
-            many = len(state.universe) > _MANY
-            state.shading = "density" if many else "equal"
+            state.shading = usual_shading(len(state.universe))
         self._view = home_view(self._bounds(), *START_SIZE)
         self.plot = MapPlot(
             self._view,
@@ -106,22 +116,20 @@ class MapView(pn.viewable.Viewer):
             self._use_tool, action_items=self._tool_items(), action_column=True,
             action_toolbar="map", css_classes=["map-tools"], margin=0,
         )  # fmt: skip
-        box = pn.Column(
-            self.plot.pane(),
-            self._over,
-            self._tools,
-            self._card,
-            sizing_mode="stretch_both",
-            margin=0,
-            stylesheets=[map_parts.BOX_CSS],
+        self._table = MapTableView(
+            self._runtime, state, on_close=self._turn, on_home=lambda: self.on_move("home")
         )
+        self._box = pn.Column(
+            self.plot.pane(), self._over, self._tools, self._card, self._table.table,
+            sizing_mode="stretch_both", margin=0, stylesheets=[map_parts.BOX_CSS, BOX_CSS],
+        )  # fmt: skip
         tools = self._tool_row()
         self._peek_row = self._peek()
         self._draw_all()
         self._draw_focus()
         self._listen()
         return pn.Column(
-            tools, box, self._peek_row, self._legend, sizing_mode="stretch_both", margin=0,
+            tools, self._box, self._peek_row, self._legend, sizing_mode="stretch_both", margin=0,
             stylesheets=[map_parts.BODY_CSS], css_classes=["vt-body"],
         )  # fmt: skip
 
@@ -142,7 +150,7 @@ class MapView(pn.viewable.Viewer):
             elif name == "density":
                 item["pressed"] = self._state.shading == "density"
             items.append(item)
-        return items
+        return [*items, {"id": "table", "label": "Show as table", "icon": "table"}]
 
     def _tool_row(self) -> pn.Row:
         state, runtime = self._state, self._runtime
@@ -194,13 +202,13 @@ class MapView(pn.viewable.Viewer):
         )  # fmt: skip
 
     def _bounds(self) -> tuple[float, float, float, float]:
-        return self._index.bounds(self._colours.shown)
+        return self._colours.bounds
 
     def _home(self) -> Viewport:
         return home_view(self._bounds(), self._view.width, self._view.height)
 
-    def _draw(self) -> None:
-        """Draw what is in view."""
+    def _draw(self, *, is_there: bool = False) -> None:
+        """Draw what is in view; ``is_there`` when the browser shows this part already."""
         view, state = self._view, self._state
         inside = self._colours.inside(view)
         self._in_view = int(inside.sum())
@@ -209,13 +217,19 @@ class MapView(pn.viewable.Viewer):
         is_sparse = self._in_view <= _GLYPHS
         self._pictures = self._beside(inside)
         with pn.io.hold(), self.plot.at_once():
-            self.plot.move(view)
+            self.plot.move(view, is_there=is_there)
             picture = None if is_sparse else render(layers, view, is_dense=is_dense)
             self.plot.show_picture(picture, view)
             self.plot.show_points(layers if is_sparse else (), is_dense=is_dense)
-            self.plot.show_labels(self._labels.places(view))
+            self.plot.show_labels(self._names())
             self.plot.pictures.show(self._pictures)
             self._say()
+            if self._table.table.table_open:
+                self._table.show(self._colours, inside)
+
+    def _names(self) -> list[tuple[float, float, str]]:
+        """Return the names of classes in view, none on the note of a changed or uploaded image."""
+        return _clear_of(self._labels.places(self._view), self._state.changed_place, self._view)
 
     def _draw_all(self) -> None:
         """Draw what is in view, and what stands beside the picture."""
@@ -255,7 +269,9 @@ class MapView(pn.viewable.Viewer):
         state = self._state
         place = self._index.place(state.focus) if state.focus is not None else None
         words = "changed" if state.upload is None else "upload"
-        with pn.io.hold():
+        self._table.mark()
+        with pn.io.hold(), self.plot.at_once():
+            self.plot.show_labels(self._names())
             self.plot.show_focus(place, state.changed_place, words=words)
             self._peek_row.visible = state.focus is not None
             self._peek_card.object = (
@@ -294,13 +310,20 @@ class MapView(pn.viewable.Viewer):
         if not all(map_parts.is_number(end) for end in (*x_range, *y_range)):
             return
         try:
-            self._view = Viewport(
+            asked = Viewport(
                 (float(x_range[0]), float(x_range[1])), (float(y_range[0]), float(y_range[1])),
                 view.width, view.height,
             )  # fmt: skip
         except (ValueError, OverflowError):
             return
-        self._draw()
+        is_even = abs(asked.unit_x / asked.unit_y - 1) < _UNEVEN
+        if not is_even:
+            # No gesture leads here: new limits and ones from before have met on their way.
+            asked, home = _evened(asked), self._home()
+            if view == home and _is_near(asked, home):
+                asked = home
+        self._view = asked
+        self._draw(is_there=is_even)
 
     def on_size(self, width: Any, height: Any) -> None:
         """Draw at the size of the frame in the browser."""
@@ -330,10 +353,21 @@ class MapView(pn.viewable.Viewer):
         elif name == "density":
             state = self._state
             state.shading = "equal" if state.shading == "density" else "density"
+        elif name == "table":
+            self._turn()
         else:
             self._drag = name
             self.plot.use(name)
             self._tools.action_items = self._tool_items()
+
+    def _turn(self) -> None:
+        """Show the map as a table, or the table as a map."""
+        table = self._table.table
+        with pn.io.hold():
+            table.table_open = not table.table_open
+            self._box.css_classes = ["tabled"] if table.table_open else []
+            if table.table_open:
+                self._table.show(self._colours, self._colours.inside(self._view))
 
     def _found(self, x: Any, y: Any) -> int | None:
         """Image id of the point or thumbnail under the pointer, or None."""
@@ -370,19 +404,11 @@ class MapView(pn.viewable.Viewer):
             positions = self._index.in_box(x0, x1, y0, y1)
         # What the legend hides is not taken: people select what they see.
         ids = self._index.ids[positions[self._colours.visible[positions]]]
-        self._select(ids, f"{kind} on Map", Region(self._state.projection, vertices))
-
-    def _select(self, ids: NDArray[np.int32], origin: str, region: Region) -> None:
-        state = self._state
         modifier = self._keys.keys_modifier if self._keys is not None else ""
-        if modifier == "shift" and not state.selection.is_all:
-            ids = np.union1d(ids, state.selected_ids)
-            state.select(ids, f"{state.selection.origin} + {origin}")
-        elif modifier == "alt":
-            ids = np.setdiff1d(state.selected_ids, ids)
-            state.select(ids, f"{state.selection.origin or 'all'} − {origin}")
-        elif len(ids):
-            state.select(ids, origin, region=region)
+        if len(ids):
+            region = Region(self._state.projection, vertices)
+            how = _HOW.get(modifier, "")
+            self._state.select(ids, f"{kind} on Map", how=how, region=region)
 
     def _pick(self, key: str) -> None:
         found = map_legend.picked(self._colours, key)
@@ -418,3 +444,35 @@ class MapView(pn.viewable.Viewer):
                 corner = ("t" if top else "b") + ("l" if left else "r")
                 self._card.css_classes = ["map-card", corner]
             self._card.visible = image_id is not None
+
+
+def _evened(view: Viewport) -> Viewport:
+    """Return the part of the map round the same middle that holds ``view``, in equal units."""
+    half = max(view.unit_x, view.unit_y) / 2
+    (x0, x1), (y0, y1) = view.x_range, view.y_range
+    x, y, half_x, half_y = (x0 + x1) / 2, (y0 + y1) / 2, half * view.width, half * view.height
+    return Viewport((x - half_x, x + half_x), (y - half_y, y + half_y), view.width, view.height)
+
+
+def _is_near(one: Viewport, other: Viewport) -> bool:
+    """Whether two viewports show the same part of the map but for a tenth of it."""
+    ends = zip((*one.x_range, *one.y_range), (*other.x_range, *other.y_range), strict=True)
+    reach = 0.1 * max(np.ptp(other.x_range), np.ptp(other.y_range))
+    return all(abs(a - b) < reach for a, b in ends)
+
+
+def _clear_of(
+    names: list[tuple[float, float, str]], note: tuple[float, float] | None, view: Viewport
+) -> list[tuple[float, float, str]]:
+    """Move names that would lie on the note at a place to just above it."""
+    if note is None:
+        return names
+    left, right, half = _NOTE
+    found = []
+    for x, y, text in names:
+        across, up = (x - note[0]) / view.unit_x, (y - note[1]) / view.unit_y
+        reach = _LETTERS[0] * len(text)
+        beside = across + reach < left or across - reach > right
+        apart = up > half or up + _LETTERS[1] < -half
+        found.append((x, y if beside or apart else note[1] + half * view.unit_y, text))
+    return found

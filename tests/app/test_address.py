@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from app import address
+from app import address, map_address
 from app.inference import PERTURBATION_SPECS, Change, change_from
 from app.state import SessionState
 from app.uploads import Upload
 from feature_store import queries
+from vatun.explain import EXPLANATIONS
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_what_is_written_is_read(change, state, runtime):
         change=change, evidence_method="layer_cam", evidence_layer="features.7", evidence_class=3,
         pattern=12, path_set="mean",
     )  # fmt: skip
-    parts = address.write(state, runtime.store)
+    parts = address.write(state, runtime)
     case = address.read(parts)
     assert case.refused == ()
     assert address.find_image(case.image, runtime.store) == 1500
@@ -48,8 +49,27 @@ def test_what_is_written_is_read(change, state, runtime):
 
 
 def test_an_address_without_a_case_is_empty(state, runtime):
-    assert address.write(state, runtime.store) == {}
+    assert address.write(state, runtime) == {}
     assert address.read({}) == address.Case()
+
+
+def test_evidence_that_there_is_not_is_refused(state, runtime):
+    found = address.resolve(address.read({"evidence": "tea<b>leaves"}), runtime, state)
+    assert found.refused == ("There is no evidence called tea<b>leaves.",)
+    assert found.settings["evidence_method"] == "grad_cam"
+
+
+@pytest.mark.parametrize("method", EXPLANATIONS)
+def test_every_evidence_is_known_before_the_network_is(method, state, runtime, monkeypatch):
+    monkeypatch.setattr(runtime.inference, "methods", dict)
+    found = address.resolve(address.read({"evidence": method}), runtime, state)
+    assert found.refused == ()
+    assert found.settings["evidence_method"] == method
+    assert not runtime.inference.has_method("tea_leaves")
+    # With plugins nobody knows before the network is loaded.
+    info = {**runtime.store.info, "capture": {"plugins": ["some.plugin"]}}
+    monkeypatch.setattr(type(runtime.store), "info", property(lambda _: info))
+    assert runtime.inference.has_method("tea_leaves")
 
 
 def test_images_are_named_by_their_pixels(runtime):
@@ -102,7 +122,7 @@ def test_nonsense_elsewhere_is_left_out():
 def test_an_upload_is_not_in_the_address(state, runtime):
     state.set_upload(Upload(name="a.png", pixels=np.zeros((8, 8, 3), np.uint8), key="0" * 64))
     state.set_change(Change(magnitudes={"hue": 0.2}))
-    assert address.write(state, runtime.store) == {}
+    assert address.write(state, runtime) == {}
 
 
 LOOKED_AT = [
@@ -118,7 +138,7 @@ LOOKED_AT = [
 def test_a_link_brings_back_filters_order_errors_and_pattern(looked_at, state, runtime):
     state.param.update(focus=1500, **looked_at)
     found = address.resolve(
-        address.read(address.write(state, runtime.store)),
+        address.read(address.write(state, runtime)),
         runtime,
         SessionState(dict(runtime.splits)),
     )
@@ -130,12 +150,12 @@ def test_a_link_brings_back_filters_order_errors_and_pattern(looked_at, state, r
 
 def test_a_link_does_not_say_what_goes_without_saying(state, runtime):
     state.param.update(focus=1500, pattern_order="image")
-    assert set(address.write(state, runtime.store)) == {"image"}
+    assert set(address.write(state, runtime)) == {"image"}
     state.param.update(filters=((0, 3),), pattern_order="filters")
-    assert set(address.write(state, runtime.store)) == {"image", "filters", "paths"}
+    assert set(address.write(state, runtime)) == {"image", "filters", "paths"}
     # The selection is in no link, so neither is an order that needs it.
     state.pattern_order = "selection"
-    assert "order" not in address.write(state, runtime.store)
+    assert "order" not in address.write(state, runtime)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +190,11 @@ def test_what_this_store_does_not_have_is_named_and_the_rest_is_kept(state, runt
 def test_more_filters_than_a_link_holds_are_left_out_and_stay(state, runtime):
     many = tuple((2, index) for index in range(address.MAX_FILTERS + 1))
     state.filters = many
-    parts = address.write(state, runtime.store)
+    parts = address.write(state, runtime)
     assert "filters" not in parts
     assert address.resolve(address.read(parts), runtime, state).settings["filters"] == many
     state.filters = many[:-1]
-    parts = address.write(state, runtime.store)
+    parts = address.write(state, runtime)
     assert address.read(parts).filters == many[:-1]
 
 
@@ -191,7 +211,7 @@ def test_an_address_names_a_split_and_comes_back_to_the_usual_one(runtime, state
         found = address.resolve(address.read({"split": text}), runtime, state)
         assert (found.split, found.refused) == (split, ())
         state.show_split(found.split)
-        assert address.write(state, runtime.store).get("split", "test") == text
+        assert address.write(state, runtime).get("split", "test") == text
     found = address.resolve(address.read({"split": "<b>"}), runtime, state)
     assert found.split == "test"
     assert found.refused == ("There is no split <b>.",)
@@ -220,3 +240,82 @@ def test_what_names_nothing_is_said(parts, words, runtime, state):
     found = address.resolve(address.read(parts), runtime, state)
     assert found.refused == (words,)
     assert (found.settings["pattern"], found.settings["errors"]) == (None, None)
+
+
+MAPS = [
+    {"colour_by": "confidence"},
+    {"colour_by": "flip:rotation", "shading": "density", "hidden": {("flip:rotation", "-1")}},
+    {"projection": "pca", "hidden": {("true", "3"), ("true", "7")}},
+    {"colour_by": "correct", "hidden": {("true", "3"), ("correct", "1"), ("predicted", "-1")}},
+    {"colour_by": "images.split", "hidden": {("images.split", "0"), ("predictions.loss", "-1")}},
+]
+
+
+@pytest.mark.parametrize("shown", MAPS)
+def test_a_link_opens_the_same_map(shown, state, runtime):
+    usual = {"colour_by": "true", "projection": "tsne", "shading": "equal", "hidden": frozenset()}
+    expected = usual | shown | {"hidden": frozenset(shown.get("hidden", ()))}
+    state.param.update(**expected)
+    parts = address.write(state, runtime)
+    assert all(len(text) < 60 for text in parts.values())
+    fresh = SessionState(dict(runtime.splits))
+    found = address.resolve(address.read(parts), runtime, fresh)
+    assert found.refused == ()
+    fresh.param.update(**found.settings)
+    assert {name: getattr(fresh, name) for name in expected} == expected
+    # Back to a page whose address says nothing of the map.
+    fresh.param.update(**address.resolve(address.read({}), runtime, fresh).settings)
+    assert {name: getattr(fresh, name) for name in usual} == usual
+
+
+def test_a_map_that_goes_without_saying_is_not_in_a_link(state, runtime):
+    state.param.update(colour_by="true", projection="tsne", shading="equal")
+    assert address.write(state, runtime) == {}
+    state.hidden = frozenset({("true", "7"), ("true", "3"), ("correct", "1")})
+    assert address.write(state, runtime) == {"hidden": "correct:1;3,7"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"colour": "nope"}, "The map cannot be coloured by nope."),
+        ({"colour": "images.width"}, "The map cannot be coloured by images.width."),
+        ({"colour": "<img src=x>"}, "The map cannot be coloured by <img src=x>."),
+        ({"projection": "../tsne"}, "There is no projection ../tsne."),
+        ({"shading": "none"}, "The map is shaded equal or density, not none."),
+        ({"hidden": "10"}, "The legend has no entry 10."),
+        ({"hidden": "-2,3"}, "The legend has no entry -2."),
+        ({"hidden": "nope:1"}, "The legend has no entry nope:1."),
+        ({"hidden": "confidence:3"}, "The legend has no entry confidence:3."),
+        ({"hidden": "correct:2"}, "The legend has no entry correct:2."),
+    ],
+)
+def test_a_map_that_this_store_cannot_show_is_named(parts, words, state, runtime):
+    found = address.resolve(address.read(parts), runtime, state)
+    assert found.refused == (words,)
+    assert (found.settings["colour_by"], found.settings["projection"]) == ("true", "tsne")
+    kept = {("true", "3")} if "3" in parts.get("hidden", "").split(",") else frozenset()
+    assert found.settings.get("hidden", frozenset()) == kept
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "3,", ",", ";", "3;;4", "true:", "٣", "1.5", "--1", "1" * 9, ",".join("3" * 41)]
+)
+def test_hidden_entries_that_make_no_sense_are_named(text, state, runtime):
+    found = address.resolve(address.read({"hidden": text}), runtime, state)
+    assert found.refused == ("Hidden entries are at most 40 numbers such as 3,7 or correct:1.",)
+    assert "hidden" not in found.settings
+
+
+def test_more_hidden_entries_than_a_link_holds_are_left_out_and_stay(state, runtime):
+    many = frozenset(("images.width", str(code)) for code in range(map_address.MAX_HIDDEN + 1))
+    state.hidden = many
+    parts = address.write(state, runtime)
+    assert "hidden" not in parts
+    assert "hidden" not in address.resolve(address.read(parts), runtime, state).settings
+
+
+def test_a_name_of_a_column_may_hold_what_divides_the_entries():
+    for name in ("images.a;b", "images.a:b,c", "images.50%"):
+        text = map_address._words([(name, 2), ("true", -1)], shown="true")
+        assert map_address._entries(text) == ((name, 2), ("", -1))

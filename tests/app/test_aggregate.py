@@ -59,6 +59,36 @@ def test_polygon_equals_the_even_odd_rule(seed, corners):
     assert found.tolist() == np.flatnonzero(inside).tolist()
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 6_000),
+    st.integers(3, 30),
+    st.sampled_from(["anywhere", "on points", "level and upright"]),
+    st.sampled_from([1e-4, 1.0, 1e4]),
+)
+def test_an_outline_that_crosses_itself_holds_what_counting_its_edges_says(
+    seed, count, n_corners, kind, scale
+):
+    generator = np.random.default_rng(seed)
+    # Places that repeat lie on the edges of cells, and on those of the outline.
+    x, y = (scale * np.round(generator.normal(size=(2, count)), 1)).astype(np.float32)
+    index = PointIndex(np.arange(count, dtype=np.int32), x, y)
+    corners = scale * generator.uniform(-3, 3, (n_corners, 2))
+    if kind != "anywhere":
+        corners = np.column_stack([x, y])[generator.integers(0, count, n_corners)].astype(float)
+    if kind == "level and upright":
+        corners = np.repeat(corners, 2, axis=0)
+        corners[1::2, 0] = np.roll(corners[::2, 0], -1)
+    found = index.ids[index.in_polygon([tuple(corner) for corner in corners.tolist()])]
+    inside = np.zeros(count, bool)
+    for (x0, y0), (x1, y1) in zip(np.roll(corners, 1, axis=0), corners, strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        with np.errstate(all="ignore"):
+            inside ^= crosses & (x < x1 + (y - y1) * ((x0 - x1) / (y0 - y1)))
+    assert np.sort(found).tolist() == np.flatnonzero(inside).tolist()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 2), st.floats(0, 2))
 def test_box_equals_comparing_coordinates(seed, x, y, width, height):
@@ -203,6 +233,35 @@ def test_the_upper_layer_covers_the_lower_and_the_first_row_is_the_top():
     picture = render([above], view)
     assert picture[0, 2, 3] > 0
     assert picture[4, 2, 3] == 0
+
+
+@pytest.mark.parametrize("radius", [0.75, 1.3, 2.8])
+def test_a_mark_covers_the_pixels_that_its_disc_does(radius):
+    one = np.zeros(1, np.float32)
+    view = Viewport((-4.5, 4.5), (-4.5, 4.5), 9, 9)
+    green = np.array([[0, 1, 0]], np.float32)
+    picture = render([Marks(one, one, green, radius)], view, is_dense=False)
+    down, right = np.mgrid[-4:5, -4:5]
+    expected = np.clip(radius + 0.5 - np.hypot(down, right), 0, 1)
+    assert np.abs(picture[..., 3] / 255 - expected).max() < 1 / 255
+    corner = np.full(1, 4.4, np.float32)
+    cut = render([Marks(corner, corner, green, radius)], view, is_dense=False)
+    assert (cut[:5, 4:, 3] == picture[4:, :5, 3]).all(), "nothing comes in on the other side"
+    assert cut[..., 3].astype(int).sum() == cut[:5, 4:, 3].astype(int).sum()
+
+
+def test_a_picture_holds_nothing_of_the_one_before_and_stays_as_it_is():
+    generator = np.random.default_rng(3)
+    view = Viewport((-2.0, 2.0), (-2.0, 2.0), 30, 20)
+    for radius in (0.5, 1.3):
+        x, y = generator.normal(size=(2, 500)).astype(np.float32)
+        marks = Marks(x, y, generator.random((500, 3)).astype(np.float32), radius=radius)
+        first = render([marks], view)
+        kept = first.copy()
+        other = render([Marks(-x[:5], y[:5], marks.colours[:5], radius=radius)], view)
+        assert (first == kept).all()
+        assert (other[..., 3] > 0).sum() < (first[..., 3] > 0).sum()
+        assert (render([marks], view) == kept).all()
 
 
 def test_an_empty_map_is_transparent():

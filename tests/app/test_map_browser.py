@@ -232,27 +232,106 @@ def test_the_legend_fits_a_phone(digits_server, open_page):
     wait_for(lambda: page.locator(HIDDEN).is_visible(), what="what is hidden")
 
 
-def test_the_map_needs_no_webgl(digits_server, chromium):
+def test_the_page_needs_no_webgl(digits_server, chromium):
     from tests.app.conftest import ARGUMENTS
 
+    off = ["--disable-gpu", "--disable-3d-apis", "--disable-webgl", "--disable-webgl2"]
     browser = chromium.browser_type.launch(
-        executable_path=chromium_path(),
-        args=[*ARGUMENTS, "--disable-3d-apis", "--disable-webgl", "--disable-webgl2"],
+        executable_path=chromium_path(), args=[*ARGUMENTS, *off]
     )
     try:
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.set_default_timeout(60_000)
+        errors = []
+        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(digits_server.url)
         page.wait_for_selector(".selbar .big")
         settle(page)
-        without = "!document.createElement('canvas').getContext('webgl2')"
-        assert page.evaluate(without), "otherwise the test says nothing"
+        for kind in ("webgl", "webgl2"):
+            without = f"!document.createElement('canvas').getContext('{kind}')"
+            assert page.evaluate(without), "otherwise the test says nothing"
         total = drawn(page)
-        assert page.locator(".view-a canvas").first.evaluate(COLOURS_ON_THE_MAP) > 10
+        canvas = page.locator(".view-a canvas").first
+        assert canvas.evaluate(COLOURS_ON_THE_MAP) > 10
+        before = canvas.evaluate("c => c.toDataURL()")
+        page.get_by_role("radio", name="Confidence", exact=True).click()
+        wait_for(lambda: canvas.evaluate("c => c.toDataURL()") != before, what="other colours")
+        page.locator(".map-n .keys").focus()
+        page.keyboard.press("+")
+        wait_for(lambda: drawn(page) < total, what="a closer look")
+        page.keyboard.press("0")
+        wait_for(lambda: drawn(page) == total, what="all points")
         drag(page, circle(page, 0.5))
         wait_for(lambda: selected_count(page) < total, what="the lasso")
+        assert page.locator(".view-c canvas").first.evaluate(COLOURS_ON_THE_MAP) > 10
+        assert page.locator(".view-d .smc path").count() >= 10
+        page.locator(".view-d [data-id=maximise]").click()
+        page.locator(".card.calibration circle").first.wait_for()
+        assert errors == []
     finally:
         browser.close()
+
+
+def test_the_map_is_a_table_for_the_keyboard(page):
+    total = drawn(page)
+    page.locator(".map-tools [data-id=table]").focus()
+    page.keyboard.press("Enter")
+    rows = page.locator(".map-table tbody tr")
+    rows.first.wait_for()
+    wait_for(lambda: focused(page) == "Show as map", what="the way back")
+    assert text_of(page, ".map-table .count") == f"{total:,} of {total:,} drawn"
+    page.keyboard.press("Tab")
+    assert focused(page) == "Image", "what the table covers is no stop"
+    page.keyboard.press("Enter")
+    page.locator(".map-table th[aria-sort=ascending]", has_text="Image").wait_for()
+    wait_for(lambda: focused(page).startswith("Image"), what="the heading")
+    wait_for(lambda: numbers(rows) == sorted(numbers(rows)), what="the order by id")
+    rows.first.locator(".go").focus()
+    first = numbers(rows)
+    page.keyboard.press("PageDown")
+    later = wait_for(lambda: (n := numbers(rows))[0] > first[-1] and n, what="the second page")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait_for(lambda: focused_image(page) == later[1], what="the second row")
+    page.locator(".map-table tr.on").wait_for()
+    page.locator(".map-table .btn", has_text="Show as map").click()
+    wait_for(lambda: page.locator(".map-tools [data-id=lasso]").is_visible(), what="the map")
+    assert not rows.first.is_visible()
+
+
+def numbers(rows):
+    return [int(row) for row in rows.evaluate_all("each => each.map((row) => row.dataset.image)")]
+
+
+def focused(page):
+    """Return what the element says that has the keyboard, through all shadow roots."""
+    return page.evaluate(
+        """() => { let e = document.activeElement
+               while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+               return e.textContent.trim() }"""
+    )
+
+
+def test_a_link_opens_the_same_map(digits_server, open_page):
+    page = open_page(digits_server.url, query="?colour=nope&hidden=4")
+    settle(page)
+    page.get_by_text("The map cannot be coloured by nope.").wait_for()
+    assert text_of(page, HIDDEN).startswith("1 of 10 classes hidden")
+    swatch(page, 2).click()
+    page.locator(".view-a [data-id=density]").click()
+    page.get_by_role("radio", name="Predicted", exact=True).click()
+    page.get_by_label("Projection").select_option("pca")
+    asked = "colour=predicted&projection=pca&shading=density&hidden=true:2,4"
+    page.wait_for_function("(asked) => location.search.includes(asked)", arg=asked)
+    shown = drawn(page)
+    other = open_page(digits_server.url, query=page.evaluate("location.search"))
+    settle(other)
+    wait_for(lambda: drawn(other) == shown, what="the same points")
+    assert other.get_by_label("Projection").input_value() == "pca"
+    predicted = other.get_by_role("radio", name="Predicted", exact=True)
+    assert predicted.get_attribute("aria-checked") == "true"
+    assert other.locator(".view-a [data-id=density]").get_attribute("aria-pressed") == "true"
 
 
 def chromium_path():

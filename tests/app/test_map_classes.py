@@ -1,12 +1,18 @@
 """The map of very many classes: which hold a colour, and how the others are found."""
 
+from dataclasses import replace
+
+import datashader as ds
+import datashader.transfer_functions as tf
 import numpy as np
+import pandas as pd
 import pytest
 
-from app.aggregate import PointIndex
+from app.aggregate import PointIndex, home_view, render
 from app.state import SessionState
 from app.views import map_legend
 from app.views.map_colours import MapColours
+from app.views.map_labels import ClassLabels, class_anchors
 from feature_store import queries
 
 
@@ -64,6 +70,81 @@ def test_a_class_keeps_its_colour_while_it_holds_one(many):
     many.follow(by="true", split="", selection=state.selection, hidden=frozenset())
     for value in set(before) & set(many.slots):
         assert many.slots[value] == before[value]
+
+
+@pytest.mark.parametrize("hidden", [(), (27,), (2, 24, 29)])
+def test_with_classes_hidden_a_pixel_has_the_colour_of_datashaders_categorical_shading(
+    many, hidden
+):
+    many.follow(
+        by="true", split="", selection=SessionState().selection,
+        hidden=frozenset(("true", str(value)) for value in hidden),
+    )  # fmt: skip
+    index = many.index
+    view = home_view(index.bounds(), 60, 50)
+    layers = many.layers(many.inside(view), dark=False)
+    picture = render([replace(one, radius=0.5) for one in layers], view)[::-1]
+
+    classes = many.runtime.images.true_class[np.searchsorted(many.runtime.images.ids, index.ids)]
+    kept = ~np.isin(classes, hidden)
+    frame = pd.DataFrame(
+        {
+            "x": index.x[kept],
+            "y": index.y[kept],
+            "c": pd.Categorical(classes[kept], range(30)),
+        }
+    )
+    canvas = ds.Canvas(60, 50, x_range=view.x_range, y_range=view.y_range)
+    counts = canvas.points(frame, "x", "y", ds.count_cat("c"))
+    key = {
+        value: tuple(np.rint(255 * colour).astype(int).tolist())
+        for value, colour in enumerate(many.palette(dark=False)[:-1])
+    }
+    assert len(set(key.values())) == 10, "nine colours and grey"
+    shaded = tf.shade(counts, color_key=key).to_numpy()
+    theirs = np.stack([shaded >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(int)
+    is_drawn = counts.sum(axis=-1).to_numpy() > 0
+    assert is_drawn.sum() > 100
+    assert (is_drawn == (picture[..., 3] > 0)).all()
+    assert np.abs(picture[..., :3].astype(int) - theirs)[is_drawn].max() <= 1
+
+
+@pytest.mark.parametrize("hidden", [(), (("true", "3"),), (("true", "3"), ("correct", "1"))])
+def test_a_name_stands_above_the_densest_part_of_the_visible_points_of_its_class(many, hidden):
+    many.follow(by="true", split="", selection=SessionState().selection, hidden=frozenset(hidden))
+    index, images = many.index, many.runtime.images
+    rows = np.searchsorted(images.ids, index.ids)
+    labels = ClassLabels(many)
+    labels.places(home_view(index.bounds(), 600, 500))
+    found = {label: (x, y) for x, y, label in labels._anchors}
+    visible = np.ones(len(index), bool)
+    for by, key in hidden:
+        values = images.true_class[rows] if by == "true" else images.is_wrong[rows]
+        visible &= values != int(key)
+    assert set(found) == set(images.true_class[rows][visible].tolist())
+    for label, place in found.items():
+        own = visible & (images.true_class[rows] == label)
+        x, y = index.x[own].astype(float), index.y[own].astype(float)
+        middle = np.array([np.median(x), np.median(y)])
+        for _ in range(2):
+            distance = np.hypot(x - middle[0], y - middle[1])
+            near = distance <= np.quantile(distance, 0.5)
+            middle = np.array([x[near].mean(), y[near].mean()])
+        assert place == pytest.approx((middle[0], np.quantile(y[near], 0.98)), abs=1e-4)
+
+
+def test_of_very_many_points_the_name_stands_where_all_of_them_would_put_it():
+    generator = np.random.default_rng(1)
+    classes = np.repeat(np.arange(3, dtype=np.int16), [70_000, 0, 30])
+    x = (generator.normal(size=len(classes)) + 10 * classes).astype(np.float32)
+    y = generator.normal(size=len(classes)).astype(np.float32)
+    mixed = generator.permutation(len(classes))
+    found = class_anchors(x[mixed], y[mixed], classes[mixed], 3)
+    assert found[:, 2].tolist() == [70_000, 0, 30]
+    assert np.isnan(found[1, :2]).all()
+    # The half about the middle of a normal cloud reaches to 1.18; 98 % of it lies below 1.02.
+    assert found[0, :2] == pytest.approx((0, 1.02), abs=0.05)
+    assert found[2, 0] == pytest.approx(20, abs=1)
 
 
 def test_a_name_that_has_no_colour_is_found(many):

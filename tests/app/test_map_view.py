@@ -187,14 +187,35 @@ def test_switching_the_projection_keeps_selection_and_focus_and_drops_the_outlin
     view.on_region(box(-1e9, -1e9, 1e9, 0.0))
     ids, focus = state.selection.ids.copy(), int(state.selection.ids[5])
     state.set_focus(focus)
-    assert len(view.plot.shown("marks")["region"]) == 4
+    assert len(view.plot.shown("region")["region"]) == 4
     state.projection = "pca"
     assert (state.selection.ids == ids).all()
     assert state.focus == focus
-    assert view.plot.shown("marks")["region"] == ()
-    assert view.plot.shown("marks")["place"] == view._index.place(focus)
+    assert view.plot.shown("region")["region"] == ()
+    assert view.plot.shown("focus")["place"] == view._index.place(focus)
     state.projection = "tsne"
-    assert len(view.plot.shown("marks")["region"]) == 4
+    assert len(view.plot.shown("region")["region"]) == 4
+
+
+def test_limits_that_would_stretch_the_map_are_made_even(view):
+    home = view._view
+    (x0, x1), (y0, y1) = home.x_range, home.y_range
+    view.on_ranges((x0, x1), (y0 * 1.05, y1 * 1.05))
+    assert view._view == home, "limits of a size that has passed"
+    width = (x1 - x0) / 4
+    view.on_ranges((x0, x0 + width), (y0, y0 + 0.95 * width))
+    assert view._view.x_range == pytest.approx((x0, x0 + width)), "a zoom on a stretched map"
+    assert view._view.unit_x == pytest.approx(view._view.unit_y)
+    view.on_ranges((x0, x0 + width), (y0, y0 + width))
+    assert view._view.unit_x == pytest.approx(view._view.unit_y)
+    assert view._view.x_range == (x0, x0 + width)
+    view.on_ranges((x0, x0 + width), (y0 + width / 2, y0 + width))
+    seen = view._view
+    assert seen.unit_x == pytest.approx(seen.unit_y)
+    assert seen.x_range == pytest.approx((x0, x0 + width)), "nothing that was asked for is cut"
+    assert sum(seen.y_range) / 2 == pytest.approx(y0 + 0.75 * width)
+    view.on_ranges((x0, x0 + width / 9), (y0, y0 + width))
+    assert view._view.y_range == pytest.approx((y0, y0 + width))
 
 
 def test_forged_gestures_change_nothing(view, state):
@@ -472,3 +493,19 @@ def test_the_card_says_the_value_that_colours_the_point(view, state, runtime):
     said = map_parts.card_html(runtime, one, by="predictions.loss")
     assert f"Loss: {map_measures.number_text(float(loss))} nats" in said
     assert "Loss" not in map_parts.card_html(runtime, one)
+
+
+def test_no_name_lies_on_the_note_of_a_changed_image(view, state):
+    def names():
+        return {text: (x, y) for x, y, text in view.plot.shown("labels")["places"]}
+
+    before = names()
+    text, (x, y) = next(iter(before.items()))
+    up = view._view.unit_y
+    state.changed_place = (x - 20 * view._view.unit_x, y + 5 * up)
+    after = names()
+    assert after[text][0] == x
+    assert after[text][1] >= y + 13 * up, "above what is written there"
+    assert sum(after[one] != before[one] for one in before) < len(before), "others stay"
+    state.changed_place = None
+    assert names() == before

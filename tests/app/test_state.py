@@ -23,6 +23,22 @@ def test_a_selection_is_sorted_unique_and_within_the_store(two_splits):
     assert "7" not in two_splits.selection
 
 
+def test_a_selection_is_added_to_and_taken_from(two_splits):
+    outline = Region("tsne", ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
+    two_splits.select([1, 2, 3], "first", how="add", region=outline)
+    assert two_splits.selection.ids.tolist() == [1, 2, 3]
+    assert two_splits.selection.region is outline
+    two_splits.select([9, 3], "second", how="add", region=outline)
+    assert two_splits.selection.ids.tolist() == [1, 2, 3, 9]
+    assert (two_splits.selection.origin, two_splits.selection.region) == ("first + second", None)
+    two_splits.select([2, 9, 9, 15], "third", how="subtract")
+    assert two_splits.selection.ids.tolist() == [1, 3]
+    two_splits.clear()
+    two_splits.select([0, 19], "fourth", how="subtract")
+    assert two_splits.selection.ids.tolist() == list(range(1, 19))
+    assert two_splits.selection.origin == "all − fourth"
+
+
 def test_nothing_selected_means_all(two_splits):
     assert two_splits.selection.is_all
     assert two_splits.selected_ids.tolist() == list(range(20))
