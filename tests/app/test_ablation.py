@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from app import inference
 from app.inference import BusyError, Change, DeadlineError, InferenceService, SupersededError
 from app.inference import ablation as module
+from app.inference import service as inference
 from feature_store.patterns.telling import reference_means, telling_filters_of
 from feature_store.queries import pattern_index
 from tests.app.loops import run

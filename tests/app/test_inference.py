@@ -1,12 +1,13 @@
 """The live network: its answers are those of the store, computed again."""
 
 import asyncio
+import gc
 import time
+import weakref
 
 import numpy as np
 import pytest
 
-from app import inference
 from app.inference import (
     Change,
     DeadlineError,
@@ -16,6 +17,7 @@ from app.inference import (
     change_from,
     decode_image,
 )
+from app.inference import service as inference
 from tests.app.loops import run
 from vatun.errors import VatunError
 
@@ -249,6 +251,37 @@ def test_a_builder_that_cannot_be_imported_is_said(digits_store, monkeypatch):
     assert made.available is False
     assert "cannot be loaded" in made.reason
     assert made.methods() == {}
+    made.close()
+
+
+def test_a_network_that_cannot_be_loaded_keeps_nobody_who_asked_for_it(digits_store, monkeypatch):
+    made = InferenceService(digits_store)
+
+    def fail():
+        msg = "no weights"
+        raise NoNetworkError(msg)
+
+    monkeypatch.setattr(made, "_load", fail)
+    met = []
+
+    class Page:
+        """Whoever asks, alive as long as a frame of its question is."""
+
+        async def ask(self):
+            try:
+                await made.ready()
+            except NoNetworkError as error:
+                met.append(str(error))
+
+    for _ in range(2):
+        page = Page()
+        gone = weakref.ref(page)
+        run(page.ask())
+        del page
+        gc.collect()
+        assert gone() is None
+    assert met == ["no weights", "no weights"]
+    assert made.reason == "no weights"
     made.close()
 
 
