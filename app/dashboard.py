@@ -9,6 +9,7 @@ import panel as pn
 from panel_material_ui.template import Page
 
 from app import address, orders, safe, sessions, shell, theme
+from app.class_slots import class_slots
 from app.components.bars import HeaderBar, PhoneTabs
 from app.components.keys import Keys
 from app.components.selection_bar import SelectionBar
@@ -16,7 +17,7 @@ from app.help import help_dialog
 from app.layer_names import short_names
 from app.runtime import Runtime, open_runtime
 from app.search import search
-from app.state import SessionState, usual_split
+from app.state import MANY_CLASSES, SessionState, usual_split
 from app.stores import choose_store, list_stores, missing_words, words_of
 from app.views import beside
 from app.views.about import AboutPage
@@ -72,6 +73,7 @@ def create_page(arguments: Sequence[str] = ()) -> Page:
     panel_material_ui.Page
         The dashboard, or a page that says why there is none and what to run.
     """
+    sessions.say_when_lost()
     query = _query()
     stores = list_stores(arguments)
     name = choose_store(stores, query.get("store"))
@@ -205,7 +207,6 @@ class Dashboard:
             first=lambda ids: self._first(ids, self.state.order),
             dark=query.get("theme") == "dark",
             split=usual_split(runtime.splits),
-            colour_by="true" if len(runtime.class_names) <= 10 else "correct",
             path_set=str(view.get("path_set", "balanced")),
         )
         found = address.resolve(address.read(query), runtime, state)
@@ -331,6 +332,9 @@ class Dashboard:
         state.param.watch(self._show_page, "page")
         state.param.watch(self._on_dark, "dark")
         state.param.watch(self._write_address, list(address.WATCHED))
+        if len(self.runtime.class_names) > MANY_CLASSES:
+            self._colour_classes()
+            state.param.watch(lambda *_: self._colour_classes(), ["selection", "split"])
         if sessions.is_served():
             # Its last wait ends long after the page was closed.
             look = sessions.weakly(self._look_for_news)
@@ -354,6 +358,13 @@ class Dashboard:
         shown = self._explore if self.state.page == "explore" else [self._about]
         self._root_column[:] = [*shown, self._keys, self._help, self._finder]
 
+    def _colour_classes(self) -> None:
+        """Give the classes that are most confused in the selection their colour in every view."""
+        slots = class_slots(self.runtime, self.state.split, self.state.selection)
+        sheets = [theme.PAGE_CSS, theme.slots_css(slots)]
+        if self.page.stylesheets != sheets:
+            self.page.stylesheets = sheets
+
     def _on_dark(self, _: Any) -> None:
         self.page.dark_theme = self.state.dark
 
@@ -362,7 +373,7 @@ class Dashboard:
         kept.pop("theme", None)
         if self.state.dark:
             kept["theme"] = "dark"
-        parts = {**kept, **address.write(self.state, self.runtime.store)}
+        parts = {**kept, **address.write(self.state, self.runtime)}
         self._keys.write_address(
             f"?{urlencode(parts, safe=':;,')}" if parts else "",
             is_step=not self._returns

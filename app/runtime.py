@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import theme, thumbnails
+from app import thumbnails
 from app.aggregate import PointIndex
 from feature_store import Store, StoreError, queries
 
@@ -190,10 +190,6 @@ class Runtime:
             with self._lock:
                 self._flip_distances[perturbation] = found
         return found
-
-    def class_colours(self, *, dark: bool) -> dict[str, str]:
-        """Return ``"#rrggbb"`` by class name."""
-        return theme.class_colours(self.class_names, dark=dark)
 
     def class_name(self, index: int) -> str:
         """Return the raw name of a class; escape it before it meets HTML."""

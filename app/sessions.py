@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
+from bokeh.models import CustomJS
 from panel.util.parameters import edit_readonly
 
 if TYPE_CHECKING:
@@ -35,6 +36,36 @@ def on_closed(act: Callable[[], None]) -> None:
     """
     if is_served():
         pn.state.on_session_destroyed(lambda _: act())
+
+
+_LOST = """
+if (document.querySelector(".vt-lost")) return
+const bar = document.createElement("div")
+bar.className = "vt-lost"
+bar.setAttribute("role", "alert")
+bar.style.cssText = "position:fixed;left:0;right:0;bottom:0;z-index:9999;display:flex;gap:12px;" +
+  "align-items:center;padding:10px 16px;background:#8a1c1c;color:#fff;font:14px/1.4 sans-serif"
+const words = document.createElement("span")
+words.textContent = "The connection to the server is lost: this page no longer changes. " +
+  "The address keeps the case."
+const again = document.createElement("button")
+again.type = "button"
+again.textContent = "Reload"
+again.style.cssText = "font:inherit;min-height:32px;padding:0 14px;border:1px solid #fff;" +
+  "border-radius:4px;background:transparent;color:#fff;cursor:pointer"
+again.addEventListener("click", () => location.reload())
+bar.append(words, again)
+document.body.append(bar)
+"""
+
+
+def say_when_lost() -> None:
+    """Let the page that is being put together say that its server is gone, and how to go on."""
+    document = pn.state.curdoc
+    if document is not None and is_served():
+        document.js_on_event("connection_lost", CustomJS(code=_LOST))
+        back = 'document.querySelector(".vt-lost")?.remove()'
+        document.js_on_event("client_reconnected", CustomJS(code=back))
 
 
 def weakly(method: Callable[..., None]) -> Callable[..., None]:

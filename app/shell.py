@@ -45,16 +45,15 @@ _STATE_CSS = (
     ".banner{display:flex;gap:10px;border-radius:6px;padding:7px 12px;font-size:13px;"
     "background:var(--vt-warn-soft);color:var(--vt-warn)}"
     ".banner code{background:none;color:inherit}.banner a{color:inherit}"
-    ".sk{background:var(--vt-well);border-radius:4px}"
-    ".skg{display:flex;flex-direction:column;gap:8px;height:100%;box-sizing:border-box}"
 )
 
 INFO = {
     "a": "Images that the network represents alike lie near each other. Distances between "
     "clusters and their sizes mean little.",
     "d": "Mean score over all images of one true class; band 95 %. Fill of turned corners: "
-    "recorded with the change. A point of a curve selects its images; maximise for what falls "
-    "fastest, calibration and consistency. Says nothing of a single image.",
+    "recorded with the change. Beside a name: the change at which the class falls below 0.8; low: "
+    "it starts below. A point of a curve selects its images; maximise for what falls fastest, "
+    "calibration and consistency. Says nothing of a single image.",
 }
 """What a view shows and its limit, one sentence each."""
 
@@ -176,26 +175,6 @@ def news(seen: int, newer: int) -> pn.pane.HTML:
     )
     pane.sizing_mode = "stretch_width"
     return pane
-
-
-def skeleton(*rows: int) -> pn.pane.HTML:
-    """Return the grey shape of a view that is loading.
-
-    Parameters
-    ----------
-    *rows : int
-        Heights in pixels, top to bottom; 0 takes the rest.
-
-    Returns
-    -------
-    panel.pane.HTML
-        Says "loading" to screen readers.
-    """
-    blocks = "".join(
-        f'<div class="sk" style="{f"height:{height}px" if height else "flex:1"}"></div>'
-        for height in rows
-    )
-    return _state_pane(f'<div class="skg" role="status" aria-label="loading">{blocks}</div>')
 
 
 def _state_pane(html: str) -> pn.pane.HTML:

@@ -84,15 +84,46 @@ class Upload:
     key : str
         Hash of the pixels at the picture's own size: the ``image_key`` that the same image would
         have in a store.
+    was : tuple of (int, int) or None
+        Width and height before it was brought into another shape; None where it kept its own.
+    how : str
+        What was done to it then, such as ``"squeezed to"``.
     """
 
     name: str
     pixels: NDArray[np.uint8]
     key: str
+    was: tuple[int, int] | None = None
+    how: str = ""
 
-    def fitted(self, fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Upload:
-        """Return it at the size that ``fit`` makes: sessions keep no large pictures."""
-        return replace(self, pixels=fit(self.pixels))
+    def fitted(
+        self, fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, how: str = "squeezed to"
+    ) -> Upload:
+        """Return it at the size that ``fit`` makes: sessions keep no large pictures.
+
+        Parameters
+        ----------
+        fit : callable
+            Takes and returns pixels.
+        how : str
+            What ``fit`` does to a picture of another shape, in words.
+
+        Returns
+        -------
+        Upload
+            ``was`` says where the shape is another one; less than a pixel is no difference.
+        """
+        small = replace(self, pixels=fit(self.pixels))
+        scale = max(small.width / self.width, small.height / self.height)
+        beyond = max(self.width * scale - small.width, self.height * scale - small.height)
+        return small if beyond < 1 else replace(small, was=(self.width, self.height), how=how)
+
+    @property
+    def shape_words(self) -> str:
+        """What became of its shape ("512 × 300 squeezed to 32 × 32"); empty where nothing did."""
+        if self.was is None:
+            return ""
+        return f"{self.was[0]:,} × {self.was[1]:,} {self.how} {self.width:,} × {self.height:,}"
 
     @property
     def width(self) -> int:

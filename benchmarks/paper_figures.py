@@ -253,10 +253,12 @@ def explain(
     )
     network = network_of(store)
     images = images_of(store, network, inside.tolist())
-    telling = telling_filters_of(store, inside, limit=16)
+    telling = telling_filters_of(store, members, limit=16)
     sets = {
         "the pattern's filters": list(card.items),
-        "16 telling filters": [(each.layer_index, each.filter_index) for each in telling],
+        "the 16 that tell its members best": [
+            (each.layer_index, each.filter_index) for each in telling
+        ],
     }
     for what, filters in sets.items():
         means = reference_means(store, {layer for layer, _ in filters})

@@ -30,6 +30,14 @@ def test_smallest_flips_are_true(digits_path, tmp_path):
     assert rows["smaller_on_ten_times_finer_grid"] <= 0.02
 
 
+def test_the_network_view_answers_what_its_benchmark_asks(digits_path, tmp_path):
+    rows = rows_of("network_view", tmp_path, "--rounds", "1", str(digits_path))
+    asked = {name.removeprefix(f"{digits_path.name}_") for name in rows}
+    assert {"click_ms", "list_ms", "hover_ms"} < asked
+    assert any(name.startswith("lasso_of_") for name in asked)
+    assert min(rows.values()) > 0
+
+
 def test_miners_that_are_compared_find_the_same(tmp_path):
     """The benchmark itself ends in an error where their counts differ."""
     rows = rows_of("mining", tmp_path, "--quick")

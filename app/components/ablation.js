@@ -29,8 +29,8 @@ function ablationNode(target, v, send, few) {
     target === "filters" ? h("span", { title: "All images of the split where nothing is selected" }, "the selection, or all") : images,
     mine.is_running
       ? h("button", { class: "btn", type: "button", onclick: () => send({ kind: "stop_ablation" }) }, "Stop")
-      : h("button", { class: "btn", type: "button", "data-action": "ablate", onclick: ask }, "Replace"))
-  // Before the click: on so few images there will be no verdict.
+      : h("button", { class: "btn", type: "button", "data-action": "ablate", title: few.cost || null, onclick: ask }, "Replace"))
+  // Before the click: on so few images, or of so many filters, there will be no verdict.
   const use = h("button", { class: "btn txt", type: "button", onclick: () => { images.value = few.use; warn() } }, USE[few.use])
   const note = h("p", { class: "few mut" })
   const warn = () => {

@@ -9,6 +9,7 @@ const ICONS = {
   in: '<path d="M8 3.500v9M3.500 8h9"/>',
   out: '<path d="M3.500 8h9"/>',
   density: '<circle cx="8" cy="8" r="5.800"/><path d="M8 2.200v11.600M8 4.600h4.700M8 8h5.800M8 11.400h4.700"/>',
+  table: '<path d="M2.500 3h11v10h-11zM2.500 6.300h11M2.500 9.700h11M6.500 6.300V13"/>',
   home: '<path d="M2.500 8L8 3l5.500 5M4 7v6.500h8V7"/>',
 }
 

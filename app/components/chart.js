@@ -42,7 +42,7 @@ function chart(box, o) {
   svg.setAttribute("aria-label", o.label)
   for (const v of o.yticks) {
     add(svg, "line", { x1: m.l, x2: W - m.r, y1: sy(v), y2: sy(v), stroke: "var(--vt-grid)" })
-    if (m.l > 16) add(svg, "text", { x: m.l - 4, y: sy(v) + 3.5, "font-size": 10.5, "text-anchor": "end", fill: "var(--vt-ink-2)" }, v)
+    if (m.l > 16) add(svg, "text", { x: m.l - 6, y: sy(v) + 3.5, "font-size": 10.5, "text-anchor": "end", fill: "var(--vt-ink-2)" }, v)
   }
   for (const [v, text] of o.xticks)
     add(svg, "text", { x: sx(v), y: H - 3, "font-size": 10.5, fill: "var(--vt-ink-2)", "text-anchor": v === x0 ? "start" : v === x1 ? "end" : "middle" }, text)
@@ -52,8 +52,8 @@ function chart(box, o) {
   for (const q of o.series)
     add(svg, "path", { d: path(xs, q.y, sx, sy), fill: "none", stroke: q.colour, "stroke-width": q.width, "stroke-linejoin": "round", ...(q.dash ? { "stroke-dasharray": "4 2" } : {}) })
   for (const q of o.labels || []) {
-    if (q.from != null) add(svg, "line", { x1: W - m.r, x2: W - m.r + 3, y1: sy(q.from), y2: sy(q.y), stroke: q.colour })
-    add(svg, "text", { x: q.x != null ? sx(q.x) : W - m.r + 4, y: sy(q.y) + (q.dy || 0) + 3.5, "font-size": q.size, fill: "var(--vt-ink)", "font-weight": q.bold ? 600 : 400, "text-anchor": q.x != null ? "middle" : "start", "paint-order": "stroke", stroke: "var(--vt-surface)", "stroke-width": 2.5 }, q.text)
+    if (q.from != null) add(svg, "polyline", { points: `${W - m.r},${sy(q.from)} ${W - m.r + 2},${sy(q.from)} ${W - m.r + 9},${sy(q.y)} ${W - m.r + 11},${sy(q.y)}`, stroke: q.colour, fill: "none" })
+    add(svg, "text", { x: q.x != null ? sx(q.x) : W - m.r + (q.from != null ? 13 : 4), y: sy(q.y) + (q.dy || 0) + 3.5, "font-size": q.size, fill: "var(--vt-ink)", "font-weight": q.bold ? 600 : 400, "text-anchor": q.x != null ? "middle" : "start", "paint-order": "stroke", stroke: "var(--vt-surface)", "stroke-width": 2.5 }, q.text)
   }
   for (const v of o.marks || []) {
     const x = sx(v), y = H - m.b

@@ -1,16 +1,27 @@
 // Overview of all classes and one small panel for each, as SVG.
 // Below this height points of a panel lie so close that a click means the class.
 const POINTS_FROM = 90
-// Names at the right end of the lines, spread so that none lies on another.
+// Names at the right end of the lines, moved as little as keeps them apart; where not all have
+// room, those that lie closest to others are left out, never that of the framed class.
 function endLabels(lines, height, size, framed) {
-  const gap = (size + 1) / Math.max(height, 1)
+  const gap = (size + 1) / Math.max(height, 1), top = 0.98
   const list = lines.map((q) => ({ q, y: q.y.filter((v) => v != null).at(-1) ?? 0 })).sort((a, b) => b.y - a.y)
-  const ys = list.map((e) => Math.min(e.y, 0.98))
-  for (let k = 1; k < ys.length; k++) ys[k] = Math.min(ys[k], ys[k - 1] - gap)
-  if (ys.length && ys.at(-1) < 0) {
-    ys[ys.length - 1] = 0
-    for (let k = ys.length - 2; k >= 0; k--) ys[k] = Math.max(ys[k], ys[k + 1] + gap)
+  while (list.length > 1 && (list.length - 1) * gap > top) {
+    const near = list.map((e, k) => e.q.id === framed ? Infinity : Math.min(...[k - 1, k + 1].filter((j) => list[j]).map((j) => Math.abs(list[j].y - e.y))))
+    list.splice(near.indexOf(Math.min(...near)), 1)
   }
+  // Shifted by its place in the list, each may not lie above the one before: runs that would are
+  // pooled at their mean.
+  const runs = []
+  list.forEach((e, k) => {
+    runs.push({ sum: e.y + k * gap, n: 1 })
+    while (runs.length > 1 && runs.at(-1).sum / runs.at(-1).n > runs.at(-2).sum / runs.at(-2).n) {
+      const last = runs.pop()
+      runs.at(-1).sum += last.sum
+      runs.at(-1).n += last.n
+    }
+  })
+  const ys = runs.flatMap((run) => Array(run.n).fill(run.sum / run.n)).map((z, k) => Math.min(top, Math.max(z, (list.length - 1) * gap)) - k * gap)
   return list.map((e, k) => ({ text: e.q.name.length > 11 ? e.q.name.slice(0, 10) + "…" : e.q.name, y: ys[k], from: e.y, colour: e.q.colour, size, bold: e.q.id === framed }))
 }
 
@@ -30,7 +41,7 @@ export function render({ model, el }) {
     const framed = model.curves_framed, tight = innerWidth < 1600
     const size = tight ? 10.5 : 11.5
     scale = chart(over, {
-      x: d.x, margin: { l: 24, r: 74, t: 7, b: 15 }, xticks: d.ticks, yticks: [0, 0.5, 1], identity: d.identity, now: model.curves_now, drag: true, label: `${d.label}, ${d.title.toLowerCase()}, n ${d.overview.reduce((sum, q) => sum + q.n, 0).toLocaleString("en-US")}`,
+      x: d.x, margin: { l: 24, r: 80, t: 7, b: 15 }, xticks: d.ticks, yticks: [0, 0.5, 1], identity: d.identity, now: model.curves_now, drag: true, label: `${d.label}, ${d.title.toLowerCase()}, n ${d.overview.reduce((sum, q) => sum + q.n, 0).toLocaleString("en-US")}`,
       series: [...d.overview].sort((a, b) => (a.id === framed) - (b.id === framed)).map((q) => ({ ...q, faint: q.id !== framed, width: q.id === framed ? 2.8 : 1.5 })),
       labels: endLabels(d.overview, over.clientHeight - 22, size, framed),
     })
@@ -64,6 +75,7 @@ export function render({ model, el }) {
       cell.querySelector("b").textContent = p.name
       cell.querySelector(".full").textContent = p.note
       cell.querySelector(".short").textContent = p.short
+      cell.querySelector(".note").title = `${p.name}: ${p.long}`
       cell.title = `${p.name}: ${p.long} · n ${p.n.toLocaleString("en-US")}`
       const lastRow = k >= panels.length - columns
       scales.set(cell, chart(cell.querySelector(".pl"), {

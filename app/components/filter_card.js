@@ -54,10 +54,12 @@ function histogramNode(v) {
 function filterCard(strip, send) {
   const s = strip
   return [
-    h("div", { class: "sh" }, h("span", { class: "mut sees", title: s.lead }, s.lead), chips(s.chips), h("span", { class: "mut sees", style: "flex-shrink:9", title: s.sees }, s.sees), h("span", { class: "sp" }),
-      h("button", { class: "btn txt", style: "flex:none", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
+    h("div", { class: "sh" }, h("span", { class: "mut sees" }, `${s.lead} `, chips(s.chips), ` ${s.sees}`), h("span", { class: "sp" }),
+      s.images.length > 0 && h("button", { class: "btn txt", style: "flex:none", type: "button", onclick: () => send({ kind: "select_top" }) }, `Select these ${s.images.length}`),
       h("button", { class: "btn txt", style: "flex:none", type: "button", onclick: () => send({ kind: "unfilter" }) }, s.count > 1 ? `Clear ${s.count} filters` : "Clear filter")),
-    s.images.length
+    s.problem
+      ? h("p", { class: "problem", role: "status" }, s.problem)
+      : s.images.length
       ? h("div", { class: "fc" }, thumbRow(s.images.map((i) => strongest(i, send)), "Strongest images"), histogramNode(s.histogram || {}))
       : h("p", { class: "mut" }, "It never fires in these images."),
   ]

@@ -43,6 +43,7 @@ function cardNode(card, isOpen, send) {
     card.in_all ? h("span", { title: card.count_help || null }, card.in_all) : null,
     card.lift ? h("span", {}, h("b", {}, card.lift)) : null,
     card.q ? h("span", {}, card.q) : null,
+    card.like ? h("span", { class: "like", title: card.like_help }, card.like) : null,
     card.wrong ? h("span", { class: card.is_raised ? "err raised" : "err", title: card.wrong_help }, "wrong ", card.is_raised ? "▲ " : "", h("b", {}, card.wrong), ` · class ${card.expected}`) : null,
   ]
   const head = h("div", { class: "hd", tabindex: 0, role: "button", "aria-expanded": String(isOpen), "aria-label": `Pattern ${card.spoken}, ${card.badge}` },
@@ -73,7 +74,7 @@ export function render({ model, el }) {
   const order = h("select", { "aria-label": "Which patterns", onchange: () => send({ kind: "order", value: order.value }) })
   const cell = h("select", { "aria-label": "Which errors, true → predicted", onchange: () => send({ kind: "cell", value: cell.value }) })
   const skips = h("button", { class: "btn", type: "button", "data-action": "skips", title: "Patterns whose filters need not be of neighbouring layers", onclick: () => send({ kind: "skips", value: skips.getAttribute("aria-pressed") !== "true" }) }, "Skip layers")
-  const bar = h("div", { class: "bar" }, title, detail, cell, skips, order)
+  const bar = h("div", { class: "bar" }, h("div", { class: "what" }, title, detail), cell, skips, order)
   const note = h("p", { class: "note mut" })
   const sum = h("summary"), rest = h("ul", { "aria-label": "What finds these errors without a pattern" })
   const notes = h("details", { class: "notes" }, sum, rest)
@@ -106,15 +107,15 @@ export function render({ model, el }) {
   }
   function top() {
     const v = model.card_head
-    title.textContent = title.title = v.title || ""
-    detail.textContent = detail.title = v.detail || ""
+    title.textContent = v.title || ""
+    detail.textContent = v.detail || ""
     options(order, v.orders, v.order)
     options(cell, v.cells, v.cell)
     skips.hidden = v.skips === undefined
     skips.setAttribute("aria-pressed", String(Boolean(v.skips)))
     note.hidden = !v.note
     note.textContent = v.note || ""
-    note.title = v.note ? `${v.note}. ${v.note_help}.` : ""
+    note.title = v.note_help ? `${v.note}. ${v.note_help}.` : v.note || ""
     const [first, ...others] = v.notes || []
     notes.hidden = !first
     // Closed again for other errors; drawn anew for the same ones it stays as it is.
@@ -200,7 +201,7 @@ export function render({ model, el }) {
     draw(open, "pattern")
     draw(filters, "filters")
   }
-  const few = (target) => target === "pattern" && model.card_more.id === model.card_open ? model.card_more.few || {} : {}
+  const few = (target) => (target === "filters" ? model.card_strip.few : model.card_more.id === model.card_open && model.card_more.few) || {}
   const watch = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) send({ kind: "more", have: model.card_items.length }) }, { root: scroll, rootMargin: "300px" })
   model.on("remove", () => watch.disconnect())
   onceAFrame(model, ["card_items", "card_total"], cards)

@@ -27,7 +27,10 @@ function moreNodes(v, evidence, send) {
   const e = evidence.id === v.id ? evidence : {}
   const turn = (step, label, path, isThere) => h("button", { class: "btn", type: "button", "aria-label": label, title: label, disabled: !isThere, onclick: () => send({ kind: "page", step }) },
     svg("svg", { width: 12, height: 12, viewBox: "0 0 16 16", fill: "none", stroke: "currentColor", "stroke-width": 1.8, "aria-hidden": "true" }, svg("path", { d: path })))
-  const looks = v.name_words === undefined
+  if (v.problem && v.where === undefined) return [h("div", { class: "said" }, h("span", { class: "problem", role: "status", title: v.problem }, v.problem))]
+  const looks = v.problem
+    ? h("span", { class: "problem", role: "status", title: v.problem }, v.problem)
+    : v.name_words === undefined
     ? h("span", { class: "mut" }, "Looking at the pictures …")
     : h("span", { title: v.name_words }, v.name ? [h("span", { class: "mut" }, "They look "), h("b", {}, v.name)] : "Nothing in their colours or edges tells them apart")
   const asks = v.mean && !e.is_running && !e.map

@@ -159,7 +159,8 @@ function pictures(send) {
     const pair = [pixels.subarray(0, size), pixels.subarray(size)]
     drawPixels(original.canvas, pair[0], width, height)
     drawPixels(changed.canvas, pair[1], width, height)
-    original.title.textContent = "Original"
+    original.title.textContent = view.image.caption
+    original.title.title = view.image.shape
     original.canvas.setAttribute("aria-label", `original ${view.image.id}`)
     changed.title.textContent = view.image.same ? "No change yet" : "Changed"
     changed.canvas.setAttribute("aria-label", `changed ${view.image.id}: ${view.words}`)

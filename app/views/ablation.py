@@ -54,6 +54,9 @@ class Ablation(CardPart):
 
     def put_errors(self, errors: Mapping[int, Sequence[int]]) -> None:
         """Name the errors that patterns are shown for, by pattern."""
+        if errors != self._errors and self._cards.card_ablation.get("images") == "errors":
+            # What was said of the errors was said of others.
+            self.stop()
         self._errors = errors
 
     def forget(self, target: str) -> None:
@@ -68,9 +71,13 @@ class Ablation(CardPart):
 
     def stop(self) -> None:
         """End the work under way and clear the answer."""
-        self._new_ticket()
-        self._runtime.inference.drop_ablation(id(self))
+        self.end()
         self._cards.card_ablation = {}
+
+    def end(self) -> None:
+        """End the work under way and leave the page alone."""
+        self._new_ticket()
+        self._runtime.inference.drop_ablation(self)
 
     def ask(self, message: Mapping[str, Any]) -> None:
         """Start an ablation that the browser asked for; nothing in the message is trusted."""
@@ -104,12 +111,14 @@ class Ablation(CardPart):
 
         try:
             ids, filters = await asyncio.to_thread(self._subject, asked)
+            if ticket != self._ticket:
+                return
             result = await self._runtime.inference.ablate(
                 ids.tolist(),
                 filters,
                 replacement=asked["replacement"],
                 progress=progress,
-                session=id(self),
+                session=self,
             )
         except SupersededError:
             return

@@ -77,7 +77,7 @@ class ConfusionView(pn.viewable.Viewer):
                 self._explain(true, predicted)
         elif kind == "select" and (true, predicted) != (None, None):
             ids, origin = images_of(self._runtime, self._state.universe, true, predicted)
-            select(self._state, ids, origin, how=str(message.get("how")))
+            self._state.select(ids, origin, how=str(message.get("how")))
 
     def _explain(self, true: int | None, predicted: int | None) -> None:
         """Let the network view look for the patterns behind one kind of error."""
@@ -174,30 +174,6 @@ class ConfusionView(pn.viewable.Viewer):
         if selected is not None:
             return f"{int(selected.sum()):,} of {said}"
         return f"{said}, {n - int(np.trace(counts)):,} wrong"
-
-
-def select(state: SessionState, ids: NDArray[np.int32], origin: str, *, how: str = "") -> None:
-    """Replace the selection, or with ``how`` add to it or take away from it.
-
-    Parameters
-    ----------
-    state : SessionState
-        Of this session.
-    ids : ndarray of int32
-        Image ids.
-    origin : str
-        How they were found, in the words of the page.
-    how : str
-        ``"add"``, ``"subtract"``; anything else replaces.
-    """
-    before = state.selection.origin
-    if how == "subtract":
-        rest = np.setdiff1d(state.selected_ids, ids)
-        state.select(rest, f"{before or 'all'} − {origin}")
-    elif how == "add" and not state.selection.is_all:
-        state.select(np.union1d(state.selected_ids, ids), f"{before} + {origin}")
-    else:
-        state.select(ids, origin)
 
 
 def images_of(

@@ -60,11 +60,30 @@ def card(
     dict
         ``card_strip`` of ``PatternCards``; every name is plain text.
     """
-    filters = state.filters
-    layer = layers[filters[-1][0]]
+    layer = layers[state.filters[-1][0]]
     top = top_images(runtime, state)
     images = pattern_figures.thumbs(runtime, top.image_id.tolist(), state.selection, state.focus)
     patches = _patches(runtime, layer, top)
+    return {
+        **_head(state, layers, names),
+        "images": [
+            {**image, "patch": patch} for image, patch in zip(images, patches, strict=True)
+        ],
+        "sees": _sees(layer, patches),
+        "histogram": _histogram(runtime, state),
+    }
+
+
+def without_images(
+    state: SessionState, layers: Sequence[LayerRow], names: Sequence[str], problem: str
+) -> dict[str, Any]:
+    """Return a card that names the filters and says why no images are shown."""
+    words = safe.plain(problem, limit=400)
+    return {**_head(state, layers, names), "images": [], "sees": "", "problem": words}
+
+
+def _head(state: SessionState, layers: Sequence[LayerRow], names: Sequence[str]) -> dict[str, Any]:
+    filters = state.filters
     return {
         "label": "filter",
         "lead": _lead(state),
@@ -74,11 +93,6 @@ def card(
             names,
             [row.layer_name for row in layers],
         ),
-        "images": [
-            {**image, "patch": patch} for image, patch in zip(images, patches, strict=True)
-        ],
-        "sees": _sees(layer, patches),
-        "histogram": _histogram(runtime, state),
     }
 
 

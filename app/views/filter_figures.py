@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 LINE_CSS = (
     ":host{color:var(--vt-ink-2);font:400 var(--vt-fs-small)/20px var(--vt-font);"
-    "padding:0 10px;box-sizing:border-box;overflow:hidden}"
+    "padding:0 10px;box-sizing:border-box;overflow:hidden;container-type:inline-size}"
     "b{color:var(--vt-ink);font-weight:600}"
     ".l{display:flex;gap:12px;white-space:nowrap}.l .w{overflow:hidden;text-overflow:ellipsis}"
     ".k{margin-left:auto;flex:none;display:flex;gap:10px}"
     ".k span{display:inline-flex;align-items:center;gap:5px}"
-    "@media (max-width:1599px){:host{padding:0 8px}.k{display:none}}"
+    "@container (max-width:640px){.k{display:none}}"
+    # Beside a choice the line has the height of two.
+    ":host(.vt-two){line-height:16px}:host(.vt-two) .l{white-space:normal}"
+    "@media (max-width:1599px){:host{padding:0 8px}}"
 )
 
 _PATH_KEY = (

@@ -101,16 +101,7 @@ class GalleryView(pn.viewable.Viewer):
             if isinstance(value, str) and value in orders.strip_orders(self._runtime):
                 self._state.order = value
         elif kind == "open":
-            self._test(safe.integer(value, 0, 2**31 - 1))
-
-    def _test(self, image_id: int | None) -> None:
-        """Put one image under test and go there."""
-        state = self._state
-        if image_id is None or not state.shows(image_id):
-            return
-        with pn.io.hold():
-            state.set_focus(image_id)
-            state.param.update(maximised="", view="b")
+            test_image(self._state, safe.integer(value, 0, 2**31 - 1))
 
     # -- what is shown -------------------------------------------------------------------
 
@@ -181,3 +172,12 @@ class GalleryView(pn.viewable.Viewer):
             "value": f"{table.confidence[row]:.2f}",
             "is_wrong": is_wrong,
         }
+
+
+def test_image(state: SessionState, image_id: int | None) -> None:
+    """Put one image under test and go there; an id that is not shown is ignored."""
+    if image_id is None or not state.shows(image_id):
+        return
+    with pn.io.hold():
+        state.set_focus(image_id)
+        state.param.update(maximised="", view="b")

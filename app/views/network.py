@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import panel as pn
 
-from app import pattern_key, safe
+from app import pattern_key, safe, sessions
 from app.components.controls import Choice
 from app.components.pattern_cards import PatternCards
 from app.layer_names import short_names
 from app.shell import view_frame
-from app.views import error_list, filter_card, pattern_figures, pattern_list
+from app.stores import words_of
+from app.views import (
+    error_list,
+    filter_card,
+    pattern_figures,
+    pattern_forecast,
+    pattern_heads,
+    pattern_list,
+)
 from app.views.ablation import Ablation
 from app.views.pattern_detail import PatternDetail
 from app.views.pattern_evidence import PatternEvidence
@@ -56,6 +64,11 @@ _BODY_CSS = (
     ".vt-units.vt-many{flex-basis:250px!important;height:250px!important}}"
 )
 
+# The question beside the name keeps its place on a laptop.
+_SETS_CSS = (
+    "@media (min-width:761px) and (max-width:1599px){.seg button{padding:0 5px;font-size:12px}}"
+)
+
 
 class NetworkView(pn.viewable.Viewer):
     """View C, the network under test: which features it used.
@@ -80,11 +93,13 @@ class NetworkView(pn.viewable.Viewer):
         self._ticket = 0
         self._limit = PAGE
         self._open: PatternCard | None = None
+        self._made_by: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = {}
         self._question: Question | None = None
         known = pattern_list.PATH_SETS.items()
         sets = {name: label for name, label in known if self._has_set(name)}
         self._sets = Choice.of(sets, state.path_set, label="Path set")
         self._sets.css_classes = ["vt-wide"]
+        self._sets.stylesheets = [*self._sets.stylesheets, _SETS_CSS]
         self._plot = UnitPlot(runtime, state, self._layers)
         self._cards = PatternCards(
             self._receive, sizing_mode="stretch_both", margin=0, css_classes=["vt-cards"]
@@ -125,6 +140,13 @@ class NetworkView(pn.viewable.Viewer):
         self._sets.param.watch(self._choose_set, ["choice_value"])
         # What is sent before the browser listens would be lost.
         pn.state.onload(self._start)
+        sessions.on_closed(self._leave)
+
+    def _leave(self) -> None:
+        """End what was asked for: nobody is there to see it."""
+        self._ticket += 1
+        self._ablation.end()
+        self._evidence.end()
 
     def _start(self) -> None:
         self._plot.start()
@@ -140,6 +162,8 @@ class NetworkView(pn.viewable.Viewer):
     def _follow_selection(self, *_: Any) -> None:
         self._detail.draw()
         self._ablation.forget_selection()
+        if self._cards.card_strip:
+            self._cards.card_strip = {**self._cards.card_strip, "few": self._forecast()}
         # Who looks behind an error goes on doing so: images are selected on the way.
         if self.order != "errors":
             self._state.pattern_order = "selection" if not self._state.selection.is_all else ""
@@ -221,7 +245,27 @@ class NetworkView(pn.viewable.Viewer):
         if not state.filters:
             self._cards.card_strip = {}
             return
-        self._cards.card_strip = filter_card.card(self._runtime, state, self._layers, self._names)
+        try:
+            card = filter_card.card(self._runtime, state, self._layers, self._names)
+        except StoreError as error:
+            words = words_of(error, self._runtime.store.path)
+            card = filter_card.without_images(state, self._layers, self._names, words)
+        self._cards.card_strip = {**card, "few": self._forecast()}
+
+    def _forecast(self) -> dict[str, str]:
+        """Return what is said before the chosen filters are replaced on the selection."""
+        state = self._state
+        return pattern_forecast.of_filters(
+            state.filters,
+            [row.filters for row in self._layers],
+            len(state.selected_ids),
+            is_all=state.selection.is_all,
+        )
+
+    @property
+    def plot(self) -> UnitPlot:
+        """The plot of all filters."""
+        return self._plot
 
     # Patterns.
 
@@ -274,19 +318,25 @@ class NetworkView(pn.viewable.Viewer):
         ticket = self._ticket if ticket is None else ticket
         if ticket != self._ticket:
             return
-        errors = self._chosen_errors() if self.order == "errors" else None
-        question = pattern_list.Question.of(self._state, self.order, self._limit, errors=errors)
-        self._question = question
+        order, cells = self.order, []
         try:
+            errors = self._chosen_errors() if order == "errors" else None
+            question = pattern_list.Question.of(
+                self._state, order, self._limit, errors=errors, selected_by=self._selected_by
+            )
+            self._question = question
+            if order == "errors":
+                cells = error_list.offered(self._runtime, question.split)
             found = await asyncio.to_thread(
                 question.answer, self._runtime, self._names, self._modules
             )
         except StoreError as error:
-            head = pattern_figures.failure(error, self._runtime.store)
+            head = pattern_heads.failure(error, self._runtime.store)
             self._turn(ticket, partial(self._fail, head))
             return
-        self._turn(ticket, partial(self._draw, found, question))
-        if found.behind is not None:
+        self._turn(ticket, partial(self._draw, found, question, cells))
+        # The comparison takes seconds of threads that all share: not for an answer of yesterday.
+        if found.behind is not None and ticket == self._ticket:
             await self._compare(ticket, found.behind)
 
     def _turn(self, ticket: int, draw: Callable[[], None]) -> None:
@@ -305,7 +355,7 @@ class NetworkView(pn.viewable.Viewer):
                 error_list.compare, self._runtime.store, found, self._names
             )
         except StoreError as error:
-            words = pattern_figures.failure(error, self._runtime.store)["words"]
+            words = pattern_heads.failure(error, self._runtime.store)["words"]
             notes = [f"No comparison: {words}"]
 
         def draw() -> None:
@@ -313,10 +363,10 @@ class NetworkView(pn.viewable.Viewer):
 
         self._turn(ticket, draw)
 
-    def _draw(self, found: Answer, question: Question) -> None:
+    def _draw(self, found: Answer, question: Question, cells: list[dict[str, str]]) -> None:
         head = {**found.head, "orders": self._offered(), "order": question.order}
         if question.order == "errors":
-            head["cells"] = error_list.offered(self._runtime, question.split)
+            head["cells"] = cells
             head["cell"] = "-".join(map(str, question.errors or ()))
         errors = error_list.errors_of(found.behind)
         self._detail.put_first(errors)
@@ -380,7 +430,8 @@ class NetworkView(pn.viewable.Viewer):
         known = {item["value"] for item in self._cards.card_head.get("cells", ())}
         if isinstance(value, str) and value in known:
             true, _, predicted = value.partition("-")
-            self._state.errors = (int(true), int(predicted))
+            # A pattern that was found behind one kind of error says nothing of another.
+            self._state.param.update(pattern=None, errors=(int(true), int(predicted)))
 
     def _listed(self, pattern: object) -> PatternKey | None:
         key = pattern_key.read(pattern)
@@ -399,12 +450,24 @@ class NetworkView(pn.viewable.Viewer):
         items = any_card(store, path_set, listed).items
         members = any_members(store, path_set, listed)
         words = pattern_figures.path_words(items, self._names)
-        self._state.select(members, f"{path_set} pattern {words}")
+        origin = f"{path_set} pattern {words}"
+        self._made_by[origin] = (path_set, items)
+        self._state.select(members, origin)
+
+    @property
+    def _selected_by(self) -> tuple[tuple[int, int], ...]:
+        """Items of the pattern of this path set by which was selected; empty without."""
+        path_set, items = self._made_by.get(self._state.selection.origin, ("", ()))
+        return items if path_set == self._state.path_set else ()
 
     def _select_top(self) -> None:
         if self._state.filters:
             last = pattern_figures.path_words(self._state.filters[-1:], self._names)
-            top = filter_card.top_images(self._runtime, self._state)
+            try:
+                top = filter_card.top_images(self._runtime, self._state)
+            except StoreError:
+                # The card of the filter says what is wrong.
+                return
             self._state.select(top.image_id, f"strongest for {last}")
 
     def _cure(self) -> None:

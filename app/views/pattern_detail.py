@@ -7,16 +7,18 @@ import base64
 import io
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import panel as pn
 from PIL import Image
 
 from app import pattern_key, safe
-from app.inference import MIN_IMAGES, VatunError, decode_image, fit_image
+from app.inference import VatunError, decode_image, fit_image
+from app.stores import words_of
 from app.views import pattern_figures
 from app.views.card_part import CardPart
+from app.views.pattern_forecast import few_words
 from feature_store import StoreError, queries
 from feature_store.patterns.naming import image_statistics_name
 
@@ -138,10 +140,24 @@ class PatternDetail(CardPart):
             members = await asyncio.to_thread(_members, runtime, path_set, pattern)
             self._show(members)
             looks = await asyncio.to_thread(_looks, runtime, members.ids)
-        except (StoreError, IndexError):
-            # The list says what is wrong with the patterns.
+        except IndexError:
+            # Of another path set by now.
+            return
+        except StoreError as error:
+            words = words_of(error, runtime.store.path)
+            self._say((path_set, pattern), safe.plain(words, limit=300))
             return
         self._show(replace(members, looks=looks))
+
+    def _say(self, asked: tuple[str, PatternKey], problem: str) -> None:
+        """Say why the members, or what they look like, cannot be shown."""
+
+        def turn() -> None:
+            if asked == (self._state.path_set, self._state.pattern):
+                shown = {"id": pattern_key.card_id(asked[1]), "problem": problem}
+                self._cards.card_more = {**self._cards.card_more, **shown}
+
+        pn.state.execute(turn, schedule=True)
 
     def _show(self, members: Members) -> None:
         def turn() -> None:
@@ -183,43 +199,6 @@ def split_words(members: NDArray[np.int32], splits: Mapping[str, NDArray[np.int3
         # What the network was trained on comes first.
         for name, ids in sorted(splits.items(), key=lambda split: split[0] != "train")
         if name
-    )
-
-
-def few_words(n_members: int, n_selected: int, n_errors: int = 0) -> dict[str, Any]:
-    """Return what is said before filters are replaced on too few images, by kind of images.
-
-    Parameters
-    ----------
-    n_members, n_selected, n_errors : int
-        Members of the pattern, images of the selection, and errors among the members that the
-        pattern is shown for.
-
-    Returns
-    -------
-    dict
-        ``members``, ``selection`` and ``errors``; empty where there are enough. ``use`` is one of
-        the first two that has enough where those that come first are too few; ``n_errors``.
-    """
-    words = {
-        "members": _few(n_members, "member is", "members are"),
-        "selection": _few(n_selected, "selected image is", "selected images are"),
-        "errors": _few(n_errors, "error is", "errors are") if n_errors else "",
-    }
-    use = ""
-    if words["members"]:
-        use = "" if words["selection"] else "selection"
-    elif words["errors"]:
-        use = "members"
-    return {**words, "use": use, "n_errors": n_errors}
-
-
-def _few(n: int, one: str, many: str) -> str:
-    if n >= MIN_IMAGES:
-        return ""
-    return (
-        f"{n:,} {one if n == 1 else many} too few for a verdict: it will be “cannot tell”. "
-        f"{MIN_IMAGES} are needed."
     )
 
 

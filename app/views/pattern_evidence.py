@@ -45,8 +45,13 @@ class PatternEvidence(CardPart):
         """End the work under way and clear the answer."""
         self._new_ticket()
         if self._cards.card_evidence:
-            self._runtime.inference.drop_mean_evidence(id(self))
+            self._runtime.inference.drop_mean_evidence(self)
             self._cards.card_evidence = {}
+
+    def end(self) -> None:
+        """End the work under way; there is no page to draw on any more."""
+        self._new_ticket()
+        self._runtime.inference.drop_mean_evidence(self)
 
     def ask(self) -> None:
         """Start to draw the evidence of the open pattern."""
@@ -83,11 +88,13 @@ class PatternEvidence(CardPart):
             ids, strength = await asyncio.to_thread(
                 queries.members_by_strength, store, path_set, pattern
             )
+            if ticket != self._ticket:
+                return
             found = await inference.mean_evidence(
                 ids.tolist(),
                 layer=layer,
                 progress=lambda done, n: self._draw(ticket, self._running(done / max(n, 1))),
-                session=id(self),
+                session=self,
             )
         except SupersededError:
             return

@@ -8,10 +8,6 @@ import numpy as np
 
 from app import pattern_key, safe, theme
 from app.layer_names import filter_name
-from app.stores import missing_words, words_of
-from feature_store import TableMissingError
-from feature_store.patterns.gapped_cards import GappedRecommendation
-from feature_store.patterns.recommend import MIN_SELECTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +16,7 @@ if TYPE_CHECKING:
 
     from app.runtime import Runtime
     from app.state import Selection
-    from feature_store import Store, StoreError
-    from feature_store.patterns.cards import PatternCard, Recommendation
+    from feature_store.patterns.cards import PatternCard
 
 MINUS = "\u2212"
 
@@ -306,154 +301,3 @@ def _power(q: float) -> str:
         return "< 1e−300"
     mantissa, exponent = f"{q:.0e}".split("e")
     return f"{mantissa}e{MINUS}{abs(int(exponent))}"
-
-
-def header(
-    found: Recommendation,
-    order: str,
-    n_selected: int,
-    focus: int | None,
-    *,
-    is_copy: bool = False,
-) -> dict[str, Any]:
-    """Return title and count of the list.
-
-    Parameters
-    ----------
-    found : Recommendation
-        What is listed.
-    order : str
-        Key of ``ORDERS``.
-    n_selected : int
-        Images selected; 0 for all.
-    focus : int or None
-        Image whose patterns are listed, where it is one image's.
-    is_copy : bool
-        Whether the path whose patterns are listed is that of the changed copy; else it is an
-        upload's.
-
-    Returns
-    -------
-    dict
-        ``title``, ``detail``, for patterns that may skip layers ``note``, and for an empty list
-        ``headline``, ``words``, ``cure`` and ``cure_to``, the order or setting that it leads to.
-    """
-    titles = {
-        "selection": "Over-represented patterns",
-        "shared": "Patterns that the selected images share",
-        "path": "Patterns of the changed copy"
-        if is_copy
-        else "Patterns on the path of your upload",
-        "image": "Patterns of the image" if focus is None else f"Patterns of image {focus:,}",
-        "filters": "Patterns with chosen filters",
-        "distinctive": "Most distinctive patterns",
-        "general": "Patterns that cover most images",
-    }
-    kind = found.kind if found.kind in titles else order
-    few = f"{len(found)} of {found.n_found:,}"
-    detail = f"{few} with q < 0.05" if found.n_tested else few
-    result: dict[str, Any] = {"title": titles[kind], "detail": detail}
-    if isinstance(found, GappedRecommendation):
-        result |= {"note": skip_note(found), "note_help": SKIP_HELP}
-    elif found.n_found > len(found) and kind != "general":
-        result["detail"] += ", near twins skipped"
-    if not len(found):
-        result |= _nothing(kind, found, n_selected, is_copy=is_copy)
-    return result
-
-
-SKIP_HELP = (
-    "First come patterns whose filters win together most often beyond what independent layers "
-    "would give, weighed by their images. Supports count all images that were mined"
-)
-
-
-def skip_note(found: GappedRecommendation) -> str:
-    """Return which of the patterns that may skip layers were looked at, and in which layers."""
-    if not found.n_closed:
-        return ""
-    some = f"the first {found.n_listed:,} of" if found.n_listed < found.n_closed else "all"
-    words = f"From {some} {found.n_closed:,} patterns"
-    if found.kind == "selection":
-        words += f" of {found.least:,} or more selected images"
-    words += ", near twins skipped"
-    if not found.is_complete:
-        words += "; the search was stopped, there are more"
-    if len(found.layers) == found.n_layers:
-        return f"{words}; all {found.n_layers} layers"
-    return f"{words}; {len(found.layers)} of {found.n_layers} layers: the last of each block"
-
-
-def failure(error: StoreError, store: Store) -> dict[str, str]:
-    """Return the head of a list that could not be read: what is wrong, and what to run."""
-    if isinstance(error, TableMissingError):
-        headline, words = "No patterns have been mined yet", missing_words(error)
-        command = error.command
-    else:
-        headline, words = "The patterns cannot be read", words_of(error, store.path)
-        command = f"vatun verify {store.name}"
-    return {"headline": headline, "words": safe.plain(words, limit=400), "command": command}
-
-
-_SKIP = {"cure": "Let patterns skip layers", "cure_to": "skips"}
-_DISTINCTIVE = {"cure": "Show distinctive patterns", "cure_to": "distinctive"}
-
-
-def _nothing(
-    kind: str, found: Recommendation, n_selected: int, *, is_copy: bool
-) -> dict[str, str]:
-    may_skip = isinstance(found, GappedRecommendation)
-    # What else could find some: skipped layers, and then every pattern of the data.
-    cure = _DISTINCTIVE if may_skip else _SKIP
-    winners = "winners of two layers" if may_skip else "two neighbouring winners"
-    if kind == "selection":
-        return _not_more_than_chance(found, n_selected) | cure
-    if kind == "shared":
-        return {
-            "headline": "The selected images share no pattern",
-            "words": f"{n_selected:,} selected: both would have to share {winners} with 3 images "
-            "more. For 3 and more selected images the patterns that they have more often than "
-            "others are looked for.",
-        } | cure
-    if kind == "filters":
-        return {
-            "headline": "No pattern holds a chosen filter",
-            "words": "No chosen filter is the strongest of its layer in 5 images that also agree "
-            "in a neighbouring layer. Choose others, or another path set.",
-            "cure": "Clear the choice",
-        }
-    if kind == "path":
-        whose = "the changed copy" if is_copy else "your upload"
-        return {
-            "headline": "No pattern lies on this path",
-            "words": f"No 5 images of the store share {winners} with {whose}. "
-            "Another path set may know some.",
-        } | cure
-    if kind == "image":
-        return {
-            "headline": "This image is in no pattern",
-            "words": f"No 4 other images share {winners} of its path. Another path "
-            "set may know some.",
-        } | cure
-    return {
-        "headline": "No pattern was found",
-        "words": "No 5 images share the winners of two neighbouring layers.",
-    }
-
-
-def _not_more_than_chance(found: Recommendation, n_selected: int) -> dict[str, str]:
-    """Return what was looked for in a selection, and why there is none."""
-    if isinstance(found, GappedRecommendation):
-        least, tried = found.least, f"up to {found.n_tested:,} patterns"
-        why = f"no {least:,} selected images have one in common"
-    else:
-        least, tried = MIN_SELECTED, f"{found.n_tested:,} patterns"
-        images = "image has" if found.most_selected == 1 else "images have"
-        why = f"at most {found.most_selected:,} selected {images} one in common"
-    if found.most_selected >= least:
-        why = f"the commonest one holds {found.most_selected:,}, and none more than by chance"
-    return {
-        "headline": "No pattern is over-represented in this selection",
-        "words": f"Looked for patterns with {least:,} or more of the {n_selected:,} selected "
-        f"images, and more of them than by chance (q < 0.05 over {tried}): {why}.",
-    }

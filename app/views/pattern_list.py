@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.views import error_list, pattern_figures
+from app.views import error_list, pattern_figures, pattern_heads
 from feature_store import queries
 from feature_store.patterns import gapped_cards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     import numpy as np
     from numpy.typing import NDArray
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from feature_store import Store
     from feature_store.patterns.cards import PatternCard, PatternKey, Recommendation
     from feature_store.patterns.enriched import ErrorEnrichment
+
+    Items: TypeAlias = tuple[tuple[int, int], ...]
 
 PATH_SETS = {
     "balanced": "balanced",
@@ -138,6 +141,8 @@ class Question:
         True and predicted class of the errors that are to be explained.
     skips : bool
         Whether patterns may skip layers, in an order of ``SKIPPING``.
+    selected_by : tuple of (int, int)
+        Items of the pattern whose members are selected, if they were selected so.
     """
 
     order: str
@@ -153,13 +158,21 @@ class Question:
     split: str
     errors: tuple[int, int] | None = None
     skips: bool = False
+    selected_by: Items = ()
 
     @classmethod
     def of(
-        cls, state: SessionState, order: str, limit: int, *, errors: tuple[int, int] | None = None
+        cls,
+        state: SessionState,
+        order: str,
+        limit: int,
+        *,
+        errors: tuple[int, int] | None = None,
+        selected_by: Items = (),
     ) -> Question:
         """Take down what the session looks at now."""
         return cls(
+            selected_by=selected_by,
             errors=errors,
             order=order,
             limit=limit,
@@ -202,7 +215,14 @@ class Question:
             of_selection = (
                 gapped_cards.gapped_of_selection if skips else queries.patterns_of_selection
             )
-            return of_selection(store, name, ids, among=self.universe, limit=limit)
+            return of_selection(
+                store,
+                name,
+                ids,
+                among=self.universe,
+                limit=limit,
+                selected_by=self.selected_by,
+            )
         if self.order == "path" and self.path is not None:
             of_path = gapped_cards.gapped_of_path if skips else queries.patterns_of_path
             return of_path(store, name, self.path, limit=limit, selection=ids)
@@ -239,6 +259,7 @@ class Question:
             return self._behind_errors(runtime, names, modules)
         store = runtime.store
         found = self.find(store)
+        cards = self._with_open(store, list(found))
         items = [
             pattern_figures.card(
                 pattern,
@@ -254,9 +275,12 @@ class Question:
                 ),
                 filters=self.filters if self.order == "filters" else (),
             )
-            for pattern in self._with_open(store, list(found))
+            for pattern in cards
         ]
-        head = pattern_figures.header(
+        like = pattern_heads.like_words(found, names)
+        for item, pattern in zip(items, cards, strict=True):
+            item["like"], item["like_help"] = like.get(pattern.key, ("", ""))
+        head = pattern_heads.header(
             found,
             self.order,
             0 if self.selection.is_all else len(self.selection),
@@ -265,6 +289,9 @@ class Question:
         )
         if self.order in SKIPPING:
             head["skips"] = self.skips
+        if self.selected_by and found.kind == "selection":
+            notes = (pattern_heads.implied_note(found, self.selected_by, names), head.get("note"))
+            head["note"] = ". ".join(filter(None, notes))
         is_whole = len(found) < self.limit
         return Answer(head=head, items=items, total=len(items) if is_whole else found.n_found)
 

@@ -24,12 +24,13 @@ _MEASURE_NAMES = {"mean_score": "Mean score", "accuracy": "Accuracy"}
 
 _BESIDE = (
     f"Beside each class: the change at which it falls below {HOLDS_ABOVE:g}; "
-    f"\u201c< {HOLDS_ABOVE:g}\u201d alone: below it without a change already."
+    f"\u201clow\u201d: below it without a change already; \u201cholds\u201d: nowhere below it."
 )
 
 _N_CSS = (
     ":host{min-width:0!important;overflow:hidden;font:400 12px/1.3 var(--vt-font);"
     "color:var(--vt-ink-2)}span{white-space:nowrap}"
+    "@media (max-width:1599px){.roomy{display:none}}"
 )
 _BODY_CSS = (
     ":host{min-height:0!important;overflow:hidden;padding:0 10px 4px;box-sizing:border-box}"
@@ -142,7 +143,8 @@ class SimulationView(pn.viewable.Viewer):
         )
         measures.link(state, choice_value="simulation_measure", bidirectional=True)
         said = pn.pane.HTML(
-            f'<span title="{_BESIDE}">{safe.label(self._extent(), limit=200)}</span>',
+            f'<span title="{_BESIDE}">{safe.label(self._extent(), limit=200)}'
+            f'<span class="roomy"> · beside a name: below {HOLDS_ABOVE:g}</span></span>',
             stylesheets=[_N_CSS],
             margin=0,
             align="center",

@@ -194,13 +194,13 @@ def _notes(
     if fall.is_below_at_identity:
         start = int(np.argmin(np.abs(np.asarray(xs) - identity)))
         return {
-            "note": f"< {HOLDS_ABOVE:g} from the start",
-            "short": f"< {HOLDS_ABOVE:g}",
+            "note": f"starts below {HOLDS_ABOVE:g}",
+            "short": "low",
             "long": f"{values[start]:.2f} without a change, below {HOLDS_ABOVE:g} from the start",
         }
     text = magnitude_text(perturbation, fall.magnitude)
     return {
-        "note": f"< {HOLDS_ABOVE:g} at {text}",
+        "note": f"below {HOLDS_ABOVE:g} at {text}",
         "short": text,
         "long": f"falls below {HOLDS_ABOVE:g} at {text}",
     }

@@ -49,6 +49,7 @@ def figures(result: TestResult, *, names: Sequence[str], title: str) -> dict[str
             "height": height,
             "same": result.change.is_identity,
             "is_upload": not isinstance(result.image, int),
+            **_shape(result),
         },
         "inferno": list(theme.EVIDENCE_RAMP),
         "verdict": _verdict(result, plain),
@@ -118,15 +119,32 @@ def _facts(result: TestResult) -> list[list[dict[str, str]]]:
         ("entropy", "Of the scores, in nats: 0 is certain"),
     )
     values = (result.margin, result.entropy)
+    upload = None if isinstance(result.image, int) else result.image
+    size = (
+        [{"text": f"from {upload.was[0]:,} × {upload.was[1]:,}", "help": upload.shape_words}]
+        if upload is not None and upload.was
+        else []
+    )
     return [
         [
-            {
-                "text": f"{name} {pair[row]:{'+' if name == 'margin' else ''}.2f}".replace(
-                    "-", MINUS
-                ),
-                "help": help_text,
-            }
-            for (name, help_text), pair in zip(helps, values, strict=True)
+            *(size if row == 0 else []),
+            *(
+                {
+                    "text": f"{name} {pair[row]:{'+' if name == 'margin' else ''}.2f}".replace(
+                        "-", MINUS
+                    ),
+                    "help": help_text,
+                }
+                for (name, help_text), pair in zip(helps, values, strict=True)
+            ),
         ]
         for row in (0, 1)
     ]
+
+
+def _shape(result: TestResult) -> dict[str, str]:
+    """Return what the first picture is called, and what became of its shape."""
+    image = result.image
+    if isinstance(image, int) or image.was is None:
+        return {"caption": "Original", "shape": ""}
+    return {"caption": f"Original, {image.how.split()[0]}", "shape": image.shape_words}

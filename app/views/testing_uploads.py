@@ -65,8 +65,11 @@ class Uploads:
             pn.state.execute(partial(self._show, upload), schedule=True)
 
     def _read(self, name: str, data: bytes) -> Upload:
-        fit = partial(fit_image, input_spec=self._inference.input)
-        return decode(data, name, decode_image).fitted(fit)
+        spec = self._inference.input
+        fit = partial(fit_image, input_spec=spec)
+        cut = "cut from the middle to" if spec.resize is not None else "cut or filled up to"
+        how = "squeezed to" if spec.crop is None else cut
+        return decode(data, name, decode_image).fitted(fit, how=how)
 
     def _show(self, upload: Upload) -> None:
         self.button.done()

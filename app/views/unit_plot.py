@@ -19,7 +19,7 @@ from app.state import Selection
 from app.views import filter_figures, pattern_figures, pattern_list
 from app.worker import WorkerError
 from feature_store import StoreError, queries
-from feature_store.queries.filters import mean_percentiles
+from feature_store.queries import mean_percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,8 @@ _NOTHING_YET = object()
 _ROW_CSS = (
     ":host{flex:0 0 20px!important;height:20px!important;min-height:0!important;"
     "align-items:center}"
-    "@media (max-width:760px){:host(.vt-both){flex-basis:62px!important;height:62px!important;"
+    "@media (max-width:1599px){:host(.vt-both){flex-basis:34px!important;height:34px!important}}"
+    "@media (max-width:760px){:host(.vt-both){flex-basis:76px!important;height:76px!important;"
     "flex-direction:column!important;align-items:stretch!important}}"
 )
 # What is hidden by its own style sheet stays hidden: that of a choice says how it is displayed.
@@ -276,6 +277,7 @@ class UnitPlot:
         is_both = not state.selection.is_all and self._image is not None
         self.choice.css_classes = [] if is_both else ["vt-none"]
         self._row.css_classes = ["vt-both"] if is_both else []
+        self.line.css_classes = ["vt-line", "vt-two"] if is_both else ["vt-line"]
         # The activations of an upload come with its path; those of a stored image are asked for.
         if subject != self._shaded or (subject is not None and subject is state.upload):
             self._shaded = _NOTHING_YET

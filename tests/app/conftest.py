@@ -6,6 +6,7 @@ request to another host may have been seen.
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ import pytest
 
 from app.runtime import open_runtime
 from app.state import SessionState
+from app.views import testing_answers
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -60,6 +63,20 @@ def at_once(monkeypatch):
     monkeypatch.setattr(
         pn.state, "execute", lambda call, schedule="auto": call() if schedule is True else None
     )
+
+
+@pytest.fixture
+def no_server(monkeypatch):
+    """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
+    monkeypatch.setattr(testing_answers, "EVIDENCE_PAUSE_S", 0.0)
+    monkeypatch.setattr(testing_answers, "MORE_PAUSE_S", 0.0)
+
+    def execute(callback, schedule="auto"):
+        inner = callback.func if isinstance(callback, partial) else callback
+        if not inspect.iscoroutinefunction(inner):
+            callback()
+
+    monkeypatch.setattr(pn.state, "execute", execute)
 
 
 @dataclass
@@ -126,8 +143,8 @@ def digits_server(digits_path, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Return a running Chromium, or skip; with VATUN_REQUIRE_BROWSER=1 its absence fails."""
+def browsers():
+    """Return Playwright's Chromium and the program, or skip; see ``VATUN_REQUIRE_BROWSER``."""
     required = os.environ.get("VATUN_REQUIRE_BROWSER") == "1"
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
@@ -137,9 +154,29 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+        yield playwright.chromium, {"executable_path": found, "args": list(ARGUMENTS)}
+
+
+@pytest.fixture(scope="session")
+def chromium(browsers):
+    """Return a running Chromium, or skip; with VATUN_REQUIRE_BROWSER=1 its absence fails."""
+    kind, options = browsers
+    browser = kind.launch(**options)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def profile(browsers, tmp_path_factory):
+    """Return a Chromium with a profile on disk, as a user's has.
+
+    It keeps the scripts of the page in compiled form: a fifth of a page's processor time. The
+    page keeps nothing in a browser but its address, so that no test sees what another one did.
+    """
+    kind, options = browsers
+    context = kind.launch_persistent_context(tmp_path_factory.mktemp("profile"), **options)
+    yield context
+    context.close()
 
 
 @dataclass
@@ -152,15 +189,13 @@ class Watched:
 
 
 @pytest.fixture
-def open_page(chromium):
+def open_page(profile):
     """Return ``open(url, size=LAPTOP, query="", ready=...)``, giving a Playwright page."""
     opened: list[Watched] = []
-    contexts = []
 
     def open_one(url: str, *, size=LAPTOP, query: str = "", ready: str = ".selbar .big"):
-        context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
-        contexts.append(context)
-        page = context.new_page()
+        page = profile.new_page()
+        page.set_viewport_size({"width": size[0], "height": size[1]})
         page.set_default_timeout(PATIENCE_MS)
         watched = Watched(page)
         opened.append(watched)
@@ -185,8 +220,8 @@ def open_page(chromium):
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for watched in opened:
+        watched.page.close()
     for watched in opened:
         assert not watched.errors, watched.errors
         assert not watched.foreign, watched.foreign

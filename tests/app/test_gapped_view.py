@@ -1,16 +1,13 @@
 """Patterns that skip layers in the network view: listed, opened by their items, replaced."""
 
-import inspect
-from functools import partial
 from itertools import pairwise
 
-import panel as pn
 import pytest
 
 from app import address, pattern_key
 from app.layer_names import short_names
 from app.state import SessionState
-from app.views import pattern_figures
+from app.views import pattern_figures, pattern_heads
 from app.views.network import NetworkView
 from feature_store import queries
 from feature_store.patterns import gapped_cards
@@ -18,20 +15,10 @@ from feature_store.patterns.gapped import gapped_members
 from feature_store.patterns.gapped_cards import gapped_of_image, gapped_of_selection
 from tests.app.loops import run
 
+pytestmark = pytest.mark.usefixtures("no_server")
+
 FOCUS = 1500
 PATH_SET = "balanced"
-
-
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch):
-    """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
-
-    def execute(callback, schedule="auto"):
-        inner = callback.func if isinstance(callback, partial) else callback
-        if not inspect.iscoroutinefunction(inner):
-            callback()
-
-    monkeypatch.setattr(pn.state, "execute", execute)
 
 
 @pytest.fixture
@@ -192,7 +179,7 @@ def test_a_link_opens_it_again(view, state, runtime):
     skip(view)
     key = skipping(view)
     view._receive({"kind": "open", "id": pattern_key.text_of(key)})
-    written = address.write(state, runtime.store)
+    written = address.write(state, runtime)
     assert written["pattern"] == pattern_key.text_of(key)
     other = SessionState(dict(runtime.splits))
     found = address.resolve(address.read(written), runtime, other)
@@ -260,7 +247,7 @@ def test_skipped_layers_are_named_between_the_chips(view):
 def test_what_was_left_out_is_said(changes, words):
     known = {"n_listed": 5, "n_closed": 5, "layers": (0, 1), "n_layers": 2, "n_found": 5}
     found = gapped_cards.GappedRecommendation(cards=(), kind="image", **{**known, **changes})
-    assert words in pattern_figures.skip_note(found)
+    assert words in pattern_heads.skip_note(found)
 
 
 def test_a_selection_without_pattern_says_what_was_tried_and_offers_skipped_layers(
@@ -346,7 +333,7 @@ def test_names_of_layers_are_known_for_every_chip(view, runtime):
 
 def test_unread_images_have_no_list(view, runtime):
     found = gapped_of_image(runtime.store, PATH_SET, 10**8)
-    head_ = pattern_figures.header(found, "image", 0, 10**8)
+    head_ = pattern_heads.header(found, "image", 0, 10**8)
     assert head_["headline"] == "This image is in no pattern"
     assert head_["cure_to"] == "distinctive"
     assert head_["note"] == ""

@@ -12,9 +12,10 @@ import io
 import re
 from functools import partial
 
+import numpy as np
 import panel as pn
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from app import export, thumbnails
@@ -22,10 +23,12 @@ from app.dashboard import Dashboard
 from app.runtime import Runtime
 from app.views.pattern_list import Question
 from feature_store import StoreError, queries
+from tests.app.loops import run
 
 MODIFIERS = ("", "", "shift", "alt")
 HOW = {"": "", "shift": "add", "alt": "subtract"}
 MOST_CARDS = 8
+ROTATIONS = (-90.0, 0.0, 45.0, 90.0)
 LOW, HIGH = (0.0, 0.25, 0.5), (0.5, 0.75, 1.0)
 
 
@@ -77,6 +80,43 @@ def is_inside(x, y, corners):
     return crossings % 2 == 1
 
 
+@pytest.fixture(scope="module")
+def swept(digits_store):
+    """Return the predictions under a rotation of every swept image, by id and magnitude."""
+    found = digits_store.sql(
+        "SELECT image_id, magnitude, predicted_class FROM sweeps WHERE perturbation = 'rotation'"
+    ).fetchall()
+    return {(image_id, magnitude): predicted for image_id, magnitude, predicted in found}
+
+
+@pytest.fixture(scope="module")
+def percentiles(digits_store):
+    """Return, by id, where each filter of an image lies among all images, of 255 steps."""
+    parts = []
+    for row in queries.layers(digits_store):
+        table = digits_store.arrow(
+            f"SELECT * FROM activations__max__{row.layer_index:03d} ORDER BY image_id"
+        ).to_pandas()
+        values = table.drop(columns="image_id").to_numpy(np.float64)
+        steps = -(-np.arange(1, 256) * len(values) // 255) - 1
+        limits = np.sort(values, axis=0)[steps]
+        below = [np.searchsorted(limits[:, at], values[:, at]) for at in range(values.shape[1])]
+        parts.append(np.stack(below, axis=1))
+    return dict(zip(table["image_id"].tolist(), np.concatenate(parts, axis=1), strict=True))
+
+
+class Tables:
+    """What the tables say; short in words, for a failing test shows its arguments."""
+
+    def __init__(self, **found):
+        self.__dict__.update(found)
+
+
+@pytest.fixture(scope="module")
+def tables(rows, places, swept, percentiles):
+    return Tables(rows=rows, places=places, swept=swept, percentiles=percentiles)
+
+
 class Expected:
     """What must be selected, and the way back; it knows nothing of the page."""
 
@@ -119,14 +159,15 @@ class Expected:
 class Page:
     """One page and what is expected of it, driven step by step."""
 
-    def __init__(self, runtime, rows, places):
-        self.runtime, self.rows = runtime, rows
+    def __init__(self, runtime, tables):
+        self.runtime, self.tables, self.rows = runtime, tables, tables.rows
         self.dashboard = Dashboard(runtime, stores=["digits"], name="digits", query={})
         self.state = self.dashboard.state
         self.map = self.dashboard.views[0]
-        self.places = places[self.state.projection]
+        self.places = tables.places[self.state.projection]
         self.state.maximised = "a"
-        self.expected = Expected(rows, self.state.split)
+        self.state.simulation_perturbation = "rotation"
+        self.expected = Expected(tables.rows, self.state.split)
 
     # -- what people do ------------------------------------------------------------------
 
@@ -155,8 +196,7 @@ class Page:
         self.dashboard._keys._handle_msg({"modifier": modifier})
         self.map.on_region(geometry)
         self.dashboard._keys._handle_msg({"modifier": ""})
-        adds = modifier == "alt" or (modifier == "shift" and self.expected.ids is not None)
-        if found or adds:
+        if found:
             self.expected.select(found, modifier)
 
     def do_toggle(self, index):
@@ -202,6 +242,23 @@ class Page:
         self.dashboard._on_header("search", f"{names[true]} predicted {names[predicted]}")
         found = self.of(true, predicted)
         if found:
+            self.expected.select(found)
+
+    def do_curve(self, true, predicted, magnitude):
+        view = self.dashboard.views[3]
+        view._curves._handle_msg(
+            {"point": {"class": true, "magnitude": magnitude, "as": predicted}}
+        )
+        found = {
+            i
+            for (i, at), seen in self.tables.swept.items()
+            if at == magnitude
+            and self.rows[i][1] == true
+            and (seen != true if predicted is None else seen == predicted)
+        }
+        if found and not found & self.expected.universe:
+            self.expected.step(ids=found, split="")
+        elif found:
             self.expected.select(found)
 
     def do_invert(self):
@@ -314,6 +371,19 @@ class Page:
             n = sum(self.rows[i][1] == index for i in expected.chosen)
             assert counts[str(index)] == f"{n:,}"
 
+    def check_filters(self):
+        """Compare the shades of the filters with the mean over the images of the selection."""
+        ids = self.expected.ids
+        if not ids:
+            return
+        plot = self.dashboard.views[2].plot
+        self.state.set_focus(None)
+        run(plot.shade(plot.subject))
+        shown = np.frombuffer(plot.units.unit_shades, np.uint8)
+        expected = np.mean([self.tables.percentiles[i] for i in sorted(ids)], axis=0)
+        assert np.abs(shown - expected).max() <= 0.51
+        assert f"{len(ids):,} selected" in plot.line.object
+
     def check_patterns(self):
         """Compare the counts on the cards with the members of the patterns."""
         ids = self.expected.ids
@@ -356,6 +426,7 @@ step = st.one_of(
     st.tuples(st.just("cell"), maybe, maybe, held),
     st.tuples(st.just("finder"), maybe, st.sampled_from(LOW), st.sampled_from(HIGH)),
     st.tuples(st.just("search"), kind, kind),
+    st.tuples(st.just("curve"), kind, maybe, st.sampled_from(ROTATIONS)),
     st.tuples(st.sampled_from(["invert", "clear", "undo", "undo", "redo"])),
     st.tuples(st.just("split"), st.sampled_from(["", "train", "test"])),
     st.tuples(st.just("order"), st.sampled_from(["confidence", "margin", "errors", "id"])),
@@ -365,14 +436,16 @@ step = st.one_of(
 
 
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
+    # Not shrunk: a page takes seconds, and the steps that failed tell enough.
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(step, min_size=4, max_size=14))
-def test_every_view_shows_exactly_the_selected_images(runtime, rows, places, steps):
-    page = Page(runtime, rows, places)
+def test_every_view_shows_exactly_the_selected_images(runtime, tables, steps):
+    page = Page(runtime, tables)
     page.check()
     for name, *arguments in steps:
         page.do(name, *arguments)
@@ -380,6 +453,7 @@ def test_every_view_shows_exactly_the_selected_images(runtime, rows, places, ste
         page.check()
     page.check_patterns()
     page.check_export()
+    page.check_filters()
 
 
 def test_the_address_of_a_picture_gives_that_picture(runtime, digits_store):
@@ -424,8 +498,8 @@ def test_a_reading_that_fails_leaves_each_picture_to_itself(digits_store, monkey
     assert other.thumbnail(3) == (queries.image_bytes(digits_store, 3), "image/png")
 
 
-def test_the_check_notices_a_view_that_shows_other_images(runtime, rows, places):
-    page = Page(runtime, rows, places)
+def test_the_check_notices_a_view_that_shows_other_images(runtime, tables):
+    page = Page(runtime, tables)
     page.do("cell", 9, 3, "")
     page.check()
     gallery = page.dashboard.beside.gallery

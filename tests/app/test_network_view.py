@@ -1,39 +1,19 @@
 """The network view without a browser: filters, path, patterns, and how they are linked."""
 
-import inspect
-from functools import partial
-
 import numpy as np
-import panel as pn
 import pytest
 
 from app.inference import Change
 from app.layer_names import filter_name, short_names
-from app.runtime import Runtime
 from app.state import SessionState
 from app.views import pattern_figures
 from app.views.network import PAGE, NetworkView
 from feature_store import queries
 from tests.app.loops import run
 
+pytestmark = pytest.mark.usefixtures("no_server")
+
 FOCUS = 1500
-
-
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch):
-    """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
-
-    def execute(callback, schedule="auto"):
-        inner = callback.func if isinstance(callback, partial) else callback
-        if not inspect.iscoroutinefunction(inner):
-            callback()
-
-    monkeypatch.setattr(pn.state, "execute", execute)
-
-
-@pytest.fixture(scope="module")
-def runtime(digits_store):
-    return Runtime(digits_store)
 
 
 @pytest.fixture
@@ -460,3 +440,24 @@ def test_names_of_layers():
     assert short_names(rows) == ["conv1_1", "conv1_2", "classifier", "x.y"]
     assert filter_name("conv5_3", 371) == "5_3·371"
     assert filter_name("classifier", 3) == "classifier·3"
+
+
+def test_a_pattern_that_was_selected_by_is_not_offered_again(view, state):
+    state.pattern_order = "general"
+    settle(view)
+    opened = cards(view)[0]["id"]
+    view._receive({"kind": "select", "id": opened})
+    settle(view)
+    assert view.order == "selection"
+    assert head(view)["note"].startswith("Left out: ")
+    assert opened not in {card["id"] for card in cards(view)}
+    items = set(queries.pattern_index(view._runtime.store, state.path_set).items(opened))
+    for card in cards(view):
+        other = set(queries.pattern_index(view._runtime.store, state.path_set).items(card["id"]))
+        assert not items <= other
+        assert not other <= items
+    # The same images, otherwise selected, are a finding like any other.
+    state.select(state.selection.ids, "by hand")
+    settle(view)
+    assert cards(view)[0]["id"] == opened
+    assert "note" not in head(view)

@@ -11,7 +11,8 @@ from PIL import Image
 from app.components.pattern_cards import PatternCards
 from app.inference import MIN_IMAGES
 from app.state import SessionState
-from app.views.pattern_detail import PAGE, PatternDetail, few_words, mean_image
+from app.views.pattern_detail import PAGE, PatternDetail, mean_image
+from app.views.pattern_forecast import few_words
 from feature_store import queries
 from tests.app.loops import run
 

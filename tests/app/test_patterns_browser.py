@@ -18,6 +18,10 @@ ACTIVE = """() => {
 }"""
 
 
+# What is operated does not depend on the width; what is laid out does.
+OPERATED = [LAPTOP, pytest.param(WIDE, marks=pytest.mark.accept)]
+
+
 @pytest.fixture(params=[LAPTOP, WIDE], ids=["laptop", "wide"])
 def page(request, digits_server, open_page):
     return ready(open_page(digits_server.url, query=f"?image={IMAGE}", size=request.param))
@@ -32,8 +36,7 @@ def ready(page):
 def skip_layers(page):
     page.locator("[data-action=skips]").click()
     page.locator(".all .note:visible").wait_for()
-    # On a phone a closed card shows two chips, and what is skipped may come after them.
-    page.locator(".pc .skip").first.wait_for(state="attached")
+    page.locator(".pc .skip").first.wait_for()
 
 
 def open_card(page, card):
@@ -85,6 +88,7 @@ def test_a_pattern_that_skips_layers_is_opened_seen_and_replaced(page):
     page.locator(f'.pc.on[data-id="{key}"]').wait_for()
 
 
+@pytest.mark.parametrize("page", OPERATED, indirect=True, ids=["laptop", "wide"])
 def test_thumbnails_are_one_stop_and_arrows_move_between_them(page):
     page.get_by_label("Which patterns").select_option("distinctive")
     wait_for(lambda: "Most distinctive" in text_of(page, ".bar h3"), what="the patterns")
@@ -117,6 +121,7 @@ def test_thumbnails_are_one_stop_and_arrows_move_between_them(page):
     page.locator(".pc.on").wait_for()
 
 
+@pytest.mark.parametrize("page", OPERATED, indirect=True, ids=["laptop", "wide"])
 def test_too_few_members_are_said_before_the_click(page):
     page.get_by_label("Which patterns").select_option("image")
     counts = page.locator(".pc .ev > span:first-child b")
@@ -139,7 +144,7 @@ def test_what_finds_the_errors_without_a_pattern_takes_one_line(page):
     page.get_by_label("Which patterns").select_option("errors")
     summary = page.locator(".notes summary")
     wait_for(lambda: "clusters find" in summary.inner_text(), what="the comparison")
-    assert summary.bounding_box()["height"] < 30
+    wait_for(lambda: summary.bounding_box()["height"] < 30, what="one line")
     lines = page.locator(".notes li")
     assert not lines.first.is_visible()
     summary.click()
@@ -158,3 +163,23 @@ def test_a_pattern_that_skips_layers_fits_a_phone(digits_server, open_page):
     for part in (".more", ".abl", ".tg", ".hd"):
         inner = page.locator(f".pc.on {part}").bounding_box()
         assert is_inside(inner, {"x": 0, "width": PHONE[0]}), part
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE])
+def test_nothing_that_the_view_says_is_cut(digits_server, open_page, size):
+    """Cards, head and filter card as wide as the view shows; skipped layers make long paths."""
+    page = open_page(digits_server.url, size=size, query="?image=1500&paths=paper&filters=2-3")
+    if size == PHONE:
+        page.locator(".tabs button").nth(2).click()
+    page.get_by_label("Which patterns").select_option("image")
+    page.locator("[data-action=skips]").click()
+    wait_for(lambda: page.locator(".skip").count(), what="patterns that skip layers")
+    cut = """nodes => nodes.filter((n) => {
+        const edge = n.closest(".all").getBoundingClientRect().right
+        return n.scrollWidth > n.clientWidth + 1 || n.getBoundingClientRect().right > edge
+    }).map((n) => n.className + ": " + n.textContent)"""
+    looked = ".vt-cards :is(.what, .note, .sees, .path, .ev, .hist figcaption, .few)"
+    assert page.locator(looked).count() > 8
+    assert page.locator(looked).evaluate_all(cut) == []
+    chips = page.locator(".pc .flt")
+    assert chips.count() == chips.locator("visible=true").count() > 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.app.conftest import PHONE, selected_count, text_of, wait_for
@@ -66,6 +68,40 @@ def test_a_point_of_a_panel_selects_its_images(page, digits_store):
     )
 
 
+LEADERS = """box => {
+  const plot = box.getBoundingClientRect()
+  return [...box.querySelectorAll("polyline")].map((leader) => {
+    const at = leader.nextElementSibling.getBoundingClientRect()
+    return { name: leader.nextElementSibling.textContent, colour: leader.getAttribute("stroke"),
+             points: [...leader.points].map((p) => p.y), top: at.top - plot.top,
+             bottom: at.bottom - plot.top, right: plot.right - at.right }
+  })
+}"""
+
+
+@pytest.mark.parametrize("measure", ["mean_score", "accuracy"])
+def test_every_line_is_named_at_its_end_and_no_name_lies_on_another(page, measure):
+    page.get_by_label("Measure").select_option(measure)
+    said = "share predicted right" if measure == "accuracy" else "score of the true class"
+    page.locator(".over .title span", has_text=said).wait_for()
+    leaders = page.locator(".over .pl").evaluate(LEADERS)
+    lines = page.locator(".over svg path[fill=none]").evaluate_all(
+        "all => all.map((line) => [line.getAttribute('stroke'), "
+        "Number(line.getAttribute('d').trim().split(/[ L]/).at(-1))])"
+    )
+    assert len(leaders) == len(lines) == 10
+    ends = dict(lines)
+    for one in leaders:
+        assert one["points"][0] == pytest.approx(ends[one["colour"]], abs=0.06), "from its line"
+        assert one["top"] <= one["points"][-1] <= one["bottom"], "to its name"
+        assert one["right"] >= 0, "within the chart"
+    ordered = sorted(leaders, key=lambda one: one["points"][-1])
+    for above, below in itertools.pairwise(ordered):
+        # A box of text is higher than its letters.
+        assert below["points"][-1] - above["points"][-1] >= 10.5, (above["name"], below["name"])
+        assert above["points"][0] <= below["points"][0] + 0.06, "no leader crosses another"
+
+
 def test_what_hovering_says_never_covers_its_chart(page):
     x, y = place(page, ".over .pl", 15)
     page.mouse.move(x, y)
@@ -76,7 +112,7 @@ def test_what_hovering_says_never_covers_its_chart(page):
 
 
 def test_the_curves_are_a_table_for_the_keyboard(page, digits_store):
-    page.get_by_label("Show as table").first.focus()
+    page.locator(".view-d").get_by_label("Show as table").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".tables table")
     assert page.locator(".tables tbody tr").count() == 25

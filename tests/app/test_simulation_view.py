@@ -225,7 +225,7 @@ def test_a_row_of_the_ranking_shows_its_change_and_class(view, state):
 
 def test_a_class_that_is_low_already_is_said_so_in_words(view):
     for panel in view._curves.curves_data["panels"]:
-        assert "unchanged" not in panel["note"]
-        if panel["short"] == "< 0.8":
-            assert panel["note"] == "< 0.8 from the start"
+        assert "<" not in panel["note"] + panel["short"]
+        if panel["short"] == "low":
+            assert panel["note"] == "starts below 0.8"
             assert "without a change, below 0.8 from the start" in panel["long"]

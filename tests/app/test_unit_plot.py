@@ -1,15 +1,11 @@
 """The plot of all filters: what shades them, their strongest images, and choosing many."""
 
-import inspect
 import threading
-from functools import partial
 
 import numpy as np
-import panel as pn
 import pytest
 
 from app.components.unit_view import MOST_FILTERS
-from app.runtime import Runtime
 from app.state import SessionState
 from app.views import filter_card, filter_figures
 from app.views.unit_plot import UnitPlot
@@ -17,24 +13,9 @@ from feature_store import queries
 from feature_store.queries.filters import mean_percentiles
 from tests.app.loops import run
 
+pytestmark = pytest.mark.usefixtures("no_server")
+
 FOCUS = 1500
-
-
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch):
-    """Leave coroutines to ``settle``: without a server Panel would open a loop for each."""
-
-    def execute(callback, schedule="auto"):
-        inner = callback.func if isinstance(callback, partial) else callback
-        if not inspect.iscoroutinefunction(inner):
-            callback()
-
-    monkeypatch.setattr(pn.state, "execute", execute)
-
-
-@pytest.fixture(scope="module")
-def runtime(digits_store):
-    return Runtime(digits_store)
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import math
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from PIL import Image
 
 from app import uploads
 from app.components.upload import UploadButton
+from app.inference import InputSpec
+from app.state import SessionState
 from app.uploads import (
     ACCEPTED,
     MAX_BYTES,
@@ -25,6 +29,7 @@ from app.uploads import (
     UploadError,
     display_name,
 )
+from app.views.testing_uploads import Uploads
 from tests.app.conftest import answers, free_port, wait_for
 from tests.app.loops import run
 from tests.app.nasty import (
@@ -133,6 +138,31 @@ def test_the_orientation_of_a_camera_is_applied(session):
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
 def test_the_first_frame_is_taken(session, kind):
     assert set(session.upload(animation(kind, (90, 0, 200))).pixels.ravel()) == {90}
+
+
+@pytest.mark.parametrize(
+    ("size", "spec", "words"),
+    [
+        ((512, 300), {}, "512 × 300 squeezed to 32 × 32"),
+        ((300, 512), {}, "300 × 512 squeezed to 32 × 32"),
+        ((512, 512), {}, ""),
+        ((64, 63), {}, ""),
+        ((64, 61), {}, "64 × 61 squeezed to 32 × 32"),
+        ((512, 300), {"resize": 36, "crop": "center"}, "512 × 300 cut from the middle to 32 × 32"),
+        ((20, 30), {"crop": "center"}, "20 × 30 cut or filled up to 32 × 32"),
+        ((400, 400), {"resize": 36, "crop": "center"}, ""),
+    ],
+)
+def test_what_becomes_of_a_shape_is_said(size, spec, words):
+    """A picture of another shape than the network's input; less than a pixel is none."""
+    inference = SimpleNamespace(input=InputSpec(height=32, width=32, **spec))
+    uploads = Uploads(SessionState({"": np.arange(3)}), inference)
+    picture = io.BytesIO()
+    Image.new("RGB", size, (9, 80, 200)).save(picture, "PNG")
+    found = uploads._read("a.png", picture.getvalue())
+    assert (found.width, found.height) == (32, 32)
+    assert found.shape_words == words
+    assert (found.was == size) == bool(words)
 
 
 def test_inks_become_colours(session):
