@@ -256,8 +256,8 @@ def handed_over(export: Export) -> dict[str, str]:
     size = estimate(export.runtime, export.kind, len(export.ids)) or 0
     if size > MAX_INLINE_BYTES:
         reason = (
-            f"More than {size_text(MAX_INLINE_BYTES)} are sent only by a server that was started "
-            "with --plugins app.routes."
+            f"More than {size_text(MAX_INLINE_BYTES)} are sent only by a server of one process "
+            "that was started with --plugins app.routes."
         )
         return {"name": export.name, "reason": reason}
     content = base64.b64encode(b"".join(export.pieces())).decode()

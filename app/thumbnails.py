@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
+from tornado import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,9 @@ def mark_served_by_url() -> None:
 
 def served_by_url() -> bool:
     """Whether this server answers the address of a thumbnail."""
-    return _route["installed"]
+    # Of several processes (`--num-procs`) a request reaches any, and another one knows neither an
+    # offered download nor, perhaps, the store: there pictures travel with the messages.
+    return _route["installed"] and process.task_id() is None
 
 
 def make(read: Callable[[], bytes]) -> tuple[bytes, str]:

@@ -245,6 +245,17 @@ def test_without_the_route_a_small_file_travels_in_the_message(sent, monkeypatch
     assert "--plugins app.routes" in messages[1]["download"]["reason"]
 
 
+def test_of_several_processes_none_offers_an_address_that_another_may_be_asked_for(
+    sent, monkeypatch
+):
+    _, bar, messages = sent
+    monkeypatch.setitem(thumbnails._route, "installed", True)
+    for task, is_by_address in ((None, True), (0, False), (1, False)):
+        monkeypatch.setattr("tornado.process.task_id", lambda task=task: task)
+        bar._handle_msg({"export": "csv"})
+        assert ("url" in messages[-1]["download"]) == is_by_address
+
+
 @pytest.mark.parametrize("kind", ["exe", None, 3, ["csv"], {"csv": 1}])
 def test_a_kind_that_is_not_offered_sends_nothing(sent, kind):
     _, bar, messages = sent
