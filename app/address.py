@@ -37,6 +37,9 @@ WATCHED = (
 )  # fmt: skip
 """Parameters of the session on which the address depends."""
 
+STEPS = frozenset({"focus", "upload", "pattern", "path_set", "filters", "errors"})
+"""Those of them whose change is a step of the browser's history: Back returns to before it."""
+
 ALL = "all"
 """What an address calls all images, which have no split of their own."""
 

@@ -376,8 +376,7 @@ class Dashboard:
         parts = {**kept, **address.write(self.state, self.runtime)}
         self._keys.write_address(
             f"?{urlencode(parts, safe=':;,')}" if parts else "",
-            is_step=not self._returns
-            and any(event.name in {"focus", "upload"} for event in events),
+            is_step=not self._returns and any(event.name in address.STEPS for event in events),
         )
 
     def _on_address(self, text: str) -> None:
@@ -386,10 +385,7 @@ class Dashboard:
         found = address.resolve(address.read(asked), self.runtime, self.state)
         self._returns = True
         with pn.io.hold():
-            self.state.show_split(found.split)
-            if found.image is not None:
-                self.state.set_focus(found.image)
-            self.state.param.update(**found.settings)
+            self.state.follow(found.settings, focus=found.image, split=found.split)
         self._returns = False
 
     def _on_header(self, name: str, value: str) -> None:
@@ -425,7 +421,7 @@ class Dashboard:
         if found.image_id is not None:
             state.set_focus(found.image_id)
         elif found.filter is not None:
-            state.filters = (found.filter,)
+            state.choose_filters((found.filter,))
         elif found.ids is not None:
             if found.order:
                 state.order = found.order
@@ -473,9 +469,9 @@ class Dashboard:
         elif state.maximised:
             state.maximised = ""
         elif state.pattern is not None:
-            state.pattern = None
+            state.open_pattern(None)
         elif state.filters:
-            state.filters = ()
+            state.choose_filters(())
         else:
             state.clear()
 

@@ -1,28 +1,29 @@
 """What one person is looking at: the only thing that the views of a page share.
 
 A *selection* is a set of image ids; the *focus* is the one image under test. They are never mixed:
-the focus moves inside a selection without changing it. Undo and redo cover both, and what is done
-to the image under test; how a view draws them is no step of undo, but part of the address. An
-*upload* may take the place of the focus: it is in no table, so it has no id, and the page lives
-without one.
+the focus moves inside a selection without changing it. Undo and redo cover both, what is done to
+the image under test, and the filters, the pattern and the kind of error that are looked at; how a
+view draws them is no step of undo, but part of the address. An *upload* may take the place of the
+focus: it is in no table, so it has no id, and the page lives without one.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import param
 
+from app.history import STEP, History, Step
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
     from numpy.typing import NDArray
 
-UNDO_STEPS = 50
-"""Steps that undo remembers."""
+    from feature_store.patterns.cards import PatternKey
 
 JOIN_S = 1.5
 """Seconds within which changes by the same control are one step: a drag is undone at once."""
@@ -108,31 +109,6 @@ class Selection:
         return position < len(self.ids) and int(self.ids[position]) == int(image_id)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One remembered moment of selection and focus."""
-
-    selection: Selection
-    focus: int | None
-    split: str
-    change: object
-    upload: object
-
-
-@dataclass
-class _History:
-    """Steps back and forward from now."""
-
-    past: list[_Step] = field(default_factory=list)
-    future: list[_Step] = field(default_factory=list)
-
-    def record(self, step: _Step) -> None:
-        """Remember ``step`` as the past of what comes next."""
-        self.past.append(step)
-        del self.past[:-UNDO_STEPS]
-        self.future.clear()
-
-
 def sorted_ids(ids: object) -> NDArray[np.int32]:
     """Return image ids sorted and unique, as int32."""
     found = np.sort(np.asarray(ids, dtype=np.int32).ravel())
@@ -185,6 +161,12 @@ class SessionState(param.Parameterized):
     first : callable or None
         Which of some image ids comes first. A new selection without the focus moves it there, so
         that no view goes on speaking of an image that was just left out; None leaves it alone.
+
+    Attributes
+    ----------
+    is_returning : bool
+        Whether undo, redo or an address sets values that were chosen together. A view that
+        answers to one of them by choosing another must not do so then.
     """
 
     focus = param.Integer(default=None, allow_None=True, doc="Image under test, or None.")
@@ -263,8 +245,9 @@ class SessionState(param.Parameterized):
     ) -> None:
         self._first = first
         self._splits = splits or {"": np.zeros(0, np.int32)}
-        self._history = _History()
+        self._history = History()
         self._control = ("", 0.0)
+        self.is_returning = False
         super().__init__(**params)
 
     @property
@@ -372,17 +355,62 @@ class SessionState(param.Parameterized):
         split : str
             A split of the store, or empty for all images; anything else is ignored.
         """
-        if split == self.split or split not in self._splits:
-            return
-        selection = self.selection
-        if selection.ids is not None:
-            kept = np.intersect1d(selection.ids, self._splits[split], assume_unique=True)
-            selection = (
-                Selection(ids=kept, origin=selection.origin, region=selection.region)
-                if len(kept)
-                else Selection()
-            )
-        self._move(selection=selection, split=split)
+        if split != self.split and split in self._splits:
+            self._move(selection=self._selection_in(split), split=split)
+
+    def choose_filters(self, filters: tuple[tuple[int, int], ...]) -> None:
+        """Choose filters, (layer_index, filter_index) each, instead of those chosen before."""
+        if filters != self.filters:
+            self._move(filters=filters)
+
+    def open_pattern(self, pattern: PatternKey | None) -> None:
+        """Open a pattern of the path set that is shown; None closes the open one."""
+        if pattern != self.pattern:
+            self._move(pattern=pattern)
+
+    def show_path_set(self, path_set: str) -> None:
+        """Show another path set; an open pattern is closed, for it is of the one before."""
+        if path_set != self.path_set:
+            self._move(path_set=path_set, pattern=None)
+
+    def explain_errors(self, errors: tuple[int, int] | None, path_set: str) -> None:
+        """List the patterns behind one kind of error; an open pattern is closed.
+
+        Parameters
+        ----------
+        errors : tuple of (int, int) or None
+            True and predicted class; None for what suits the image under test.
+        path_set : str
+            Path set in which they are looked for.
+        """
+        wanted = {
+            "errors": errors, "path_set": path_set, "pattern": None, "pattern_order": "errors",
+        }  # fmt: skip
+        if any(getattr(self, name) != value for name, value in wanted.items()):
+            self._move(**wanted)
+
+    def follow(self, settings: Mapping[str, object], *, focus: int | None, split: str) -> None:
+        """Go where an address of this page leads, as one step of undo.
+
+        Parameters
+        ----------
+        settings : mapping of str to object
+            Parameters and their values; none but those of an address.
+        focus : int or None
+            Image under test; None leaves it as it is.
+        split : str
+            Split to show.
+        """
+        wanted = dict(settings)
+        if split != self.split and split in self._splits:
+            wanted |= {"split": split, "selection": self._selection_in(split)}
+        if focus is not None and self.shows(focus):
+            wanted |= {"focus": focus, "upload": None}
+        now = self._now()
+        asked: dict[str, Any] = {name: wanted[name] for name in STEP if name in wanted}
+        if replace(now, **asked).since(now):
+            self._history.record(now)
+        self._return(wanted)
 
     def shows(self, image_id: int) -> bool:
         """Whether the store holds a shown image with this id, in any split."""
@@ -391,11 +419,11 @@ class SessionState(param.Parameterized):
         return position < len(ids) and int(ids[position]) == image_id
 
     def undo(self) -> None:
-        """Go back one step of selection, focus and change."""
+        """Go back one step; see ``STEP`` for what it covers."""
         self._travel(self._history.past, self._history.future)
 
     def redo(self) -> None:
-        """Go forward one step of selection, focus and change."""
+        """Go forward one step that was undone."""
         self._travel(self._history.future, self._history.past)
 
     def _focus_in(self, ids: NDArray[np.int32] | None) -> int | None:
@@ -406,29 +434,49 @@ class SessionState(param.Parameterized):
             return self.focus
         return self._first(ids)
 
-    def _now(self) -> _Step:
-        return _Step(self.selection, self.focus, self.split, self.change, self.upload)
+    def _selection_in(self, split: str) -> Selection:
+        """Return the selection as far as it lies in a split; everything if it does not."""
+        selection = self.selection
+        if selection.ids is None:
+            return selection
+        kept = np.intersect1d(selection.ids, self._splits[split], assume_unique=True)
+        if not len(kept):
+            return Selection()
+        return Selection(ids=kept, origin=selection.origin, region=selection.region)
+
+    def _now(self) -> Step:
+        return Step(**{name: getattr(self, name) for name in STEP})
 
     def _move(self, **changed: object) -> None:
         """Remember this moment, and change some of it."""
         self._history.record(self._now())
-        self._apply(replace(self._now(), **changed))  # type: ignore[arg-type]
+        self._apply(changed)
 
-    def _travel(self, source: list[_Step], target: list[_Step]) -> None:
-        if source:
-            target.append(self._now())
-            self._apply(source.pop())
+    def _travel(self, source: list[Step], target: list[Step]) -> None:
+        if not source:
+            return
+        now, step = self._now(), source.pop()
+        target.append(now)
+        changed = step.since(now)
+        if "path_set" in changed:
+            # Its number means another pattern in any other path set.
+            changed["pattern"] = step.pattern
+        self._return(changed)
 
-    def _apply(self, step: _Step) -> None:
+    def _return(self, changed: Mapping[str, object]) -> None:
+        """Bring values back that were chosen together: none of them brings its own order."""
+        self.is_returning = True
+        try:
+            self._apply(changed)
+        finally:
+            self.is_returning = False
+
+    def _apply(self, changed: Mapping[str, object]) -> None:
         self._control = ("", 0.0)
-        # One update: a watcher of several of these must not see half of a step.
+        # One update: a watcher of several of these must not see half of a step. A selection
+        # equals itself alone, and param would call it changed all the same.
         self.param.update(
-            # A selection equals itself alone, and param would call it changed all the same.
-            **({"selection": step.selection} if step.selection is not self.selection else {}),
-            focus=step.focus,
-            split=step.split,
-            change=step.change,
-            upload=step.upload,
+            **{name: value for name, value in changed.items() if value is not self.selection},
             can_undo=bool(self._history.past),
             can_redo=bool(self._history.future),
         )

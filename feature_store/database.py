@@ -17,12 +17,16 @@ from feature_store.errors import (
     QueryTimeoutError,
     StoreClosedError,
     StoreCorruptError,
+    StoreError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
+
+_UNREADABLE = frozenset({duckdb.Error, duckdb.IOException, duckdb.SerializationException})
+"""What DuckDB raises at a damaged Parquet file; its own base class where the footer is sound."""
 
 _READING = frozenset({duckdb.StatementType.SELECT})
 _SNIFF = re.compile(r"\bsniff_csv\W*\(", re.IGNORECASE)
@@ -44,6 +48,7 @@ class Database:
     """
 
     def __init__(self, views: Mapping[str, str], files: Sequence[str]) -> None:
+        self._views = tuple(views)
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # DuckDB makes it when a query needs it and removes it at the end; two databases in one
@@ -97,13 +102,15 @@ class Database:
         ------
         QueryError
             When the text is wrong, or would do more than read.
+        StoreCorruptError
+            When a file cannot be read.
         """
         check_reading(text)
         cursor = self._cursor()
         try:
             relation = cursor.sql(text, params=list(parameters) or None)
         except (duckdb.Error, UnicodeError) as error:
-            raise QueryError(_message(error)) from None
+            raise self._reason(error, text) from None
         if relation is None:
             msg = "the query gives no rows"
             raise QueryError(msg)
@@ -132,6 +139,8 @@ class Database:
         ------
         QueryError
             When the text is wrong, or would do more than read.
+        StoreCorruptError
+            When a file cannot be read.
         QueryTimeoutError
             When the deadline passed; the store stays usable.
         """
@@ -146,7 +155,7 @@ class Database:
             msg = f"the query was stopped after {timeout:g} s"
             raise QueryTimeoutError(msg) from None
         except (duckdb.Error, UnicodeError) as error:
-            raise QueryError(_message(error)) from None
+            raise self._reason(error, text) from None
         finally:
             timer.cancel()
             cursor.close()
@@ -160,6 +169,15 @@ class Database:
             cursor.close()
         if connection is not None:
             connection.close()
+
+    def _reason(self, error: Exception, text: str) -> StoreError:
+        """Tell a file that cannot be read from a question that cannot be asked."""
+        if type(error) not in _UNREADABLE:
+            return QueryError(_message(error))
+        asked = [name for name in self._views if re.search(rf"\b{re.escape(name)}\b", text)]
+        table = " or ".join(asked) or "a table"
+        msg = f"{table} cannot be read from its files ({_message(error)}); run `vatun verify`"
+        return StoreCorruptError(msg)
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:

@@ -10,7 +10,7 @@ function ablationNode(target, v, send, few) {
   const mine = v.target === target ? v : {}
   const pick = (name, label, first = {}) => {
     const choices = { ...first, ...CHOICES[name] }
-    const select = h("select", { "aria-label": label, onchange: (event) => event.stopPropagation() },
+    const select = h("select", { "aria-label": label },
       ...Object.entries(choices).map(([value, words]) => h("option", { value }, words)))
     select.value = mine[name] in choices ? mine[name] : Object.keys(choices)[0]
     return select
@@ -49,9 +49,13 @@ function ablationNode(target, v, send, few) {
     const verdict = h("div", { class: `verdict ${mine.verdict.split(" ")[0]}`, role: "status", title: mine.help },
       h("div", {}, h("b", {}, mine.verdict), h("span", { class: "mut" }, ` · ${mine.subject}`)), ...mine.lines.map((words) => h("span", {}, words)))
     nodes.push(verdict)
+    // It answers the question that was asked, not one that is only being put together.
+    row.addEventListener("change", () => {
+      verdict.hidden = filters.value !== mine.filters || replacement.value !== mine.replacement || images.value !== mine.images
+    })
     // A new answer is brought into view: on a laptop it comes below the fold.
     if (mine.lines !== ablationNode.seen) requestAnimationFrame(() => verdict.scrollIntoView({ block: "nearest" }))
     ablationNode.seen = mine.lines
   }
-  return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onkeydown: (event) => { if (["Enter", " ", "ArrowUp", "ArrowDown"].includes(event.key)) event.stopPropagation() } }, nodes)
+  return h("div", { class: "abl", onclick: (event) => event.stopPropagation(), onchange: (event) => event.stopPropagation(), onkeydown: (event) => { if (["Enter", " ", "ArrowUp", "ArrowDown"].includes(event.key)) event.stopPropagation() } }, nodes)
 }

@@ -73,9 +73,21 @@ export function render({ model, el }) {
       if (on) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current")
     }
   }
+  // Who closes it goes on at the button that opened it, as soon as that is shown again.
+  let opener = null
+  function deepest() {
+    let node = document.activeElement
+    while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement
+    return node
+  }
+  function giveBack(tries) {
+    if (opener?.isConnected && getComputedStyle(opener).visibility === "visible") opener.focus({ preventScroll: true })
+    else if (opener?.isConnected && tries) requestAnimationFrame(() => giveBack(tries - 1))
+  }
   function open() {
+    if (model.table_open) opener = deepest()
     all.hidden = !model.table_open
-    if (model.table_open) back.focus()
+    if (model.table_open) back.focus(); else giveBack(40)
   }
   onceAFrame(model, ["table_head"], heads)
   onceAFrame(model, ["table_rows"], rows)

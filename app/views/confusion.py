@@ -73,19 +73,19 @@ class ConfusionView(pn.viewable.Viewer):
             self._search = safe.plain(message.get("value") or "", limit=60)
             self._draw()
         elif kind == "explain":
-            if (true, predicted) in self._explained:
-                self._explain(true, predicted)
+            if true is not None and predicted is not None:
+                self._explain((true, predicted))
         elif kind == "select" and (true, predicted) != (None, None):
             ids, origin = images_of(self._runtime, self._state.universe, true, predicted)
             self._state.select(ids, origin, how=str(message.get("how")))
 
-    def _explain(self, true: int | None, predicted: int | None) -> None:
-        """Let the network view look for the patterns behind one kind of error."""
+    def _explain(self, errors: tuple[int, int]) -> None:
+        """Let the network view look for the patterns behind one kind of error, if there is any."""
+        if errors not in self._explained:
+            return
         shown = error_list.path_set_for_errors(self._runtime.store, self._state.path_set)
-        self._state.param.update(
-            errors=(true, predicted), pattern_order="errors", path_set=shown, pattern=None,
-            maximised="", view="c",
-        )  # fmt: skip
+        self._state.param.update(maximised="", view="c")
+        self._state.explain_errors(errors, shown)
 
     # -- what is shown -------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.state import Selection, SessionState
     from feature_store import Store
     from feature_store.patterns.baselines import Baselines
+    from feature_store.patterns.cards import PatternCard
     from feature_store.patterns.enriched import ConfusionCell, ErrorEnrichment, FoundSlice
 
 BEST_PATH_SET = "mean"
@@ -136,8 +137,9 @@ def items(
     """
     made = []
     for each in found.confirmed:
+        pattern = queries.pattern_card(runtime.store, path_set, each.key)
         card = pattern_figures.card(
-            queries.pattern_card(runtime.store, path_set, each.key),
+            pattern,
             runtime,
             names=names,
             modules=modules,
@@ -153,13 +155,25 @@ def items(
         card |= {
             "images": pattern_figures.thumbs(runtime, each.image_ids[:16], selection, focus),
             "count": f"{there.n_member_errors:,}",
-            "of": f" of {there.n_members:,} are this error",
+            "of": f" of its {there.n_members:,} {_name(runtime, found.true_class)} on this half",
+            "count_help": _counted(found, each, pattern),
             "lift": f"{there.lift or 0:.1f}×",
             "q": f"q {each.confirmation_q:.2g}",
             "why": safe.plain(_sentence(found, each), limit=400),
         }
         made.append(card)
     return made
+
+
+def _counted(found: ErrorEnrichment, each: FoundSlice, card: PatternCard) -> str:
+    """Return what the counts on a card are of: part of the members alone."""
+    true, predicted = (safe.plain(name, limit=24) for name in found.class_names)
+    there = each.confirmation
+    return (
+        f"Of its {card.support:,} members {there.n_members:,} are images of {true} on the half "
+        f"that confirms, and {there.n_member_errors:,} of those are predicted {predicted}. The "
+        "mix of classes and the share of wrong predictions count all members"
+    )
 
 
 def errors_of(found: ErrorEnrichment | None) -> dict[int, tuple[int, ...]]:

@@ -29,8 +29,8 @@ _CLEAR = 9
 """Pixels round a point that no thumbnail covers: its mark and the ring of the focus."""
 
 _LINE = 28
-_TOOLS = (46, 200)
-"""Pixels that the line at the foot, and the tools in the upper left corner, take."""
+_TOOLS = (40, 222)
+"""Pixels that the line at the foot, and the eight tools in the upper left corner, take."""
 
 _DIM = 0.38
 _CORNER = 10

@@ -166,12 +166,19 @@ class MapPlot:
 
     def _on_size(self, width: Any, height: Any) -> None:
         self._is_seen = True
-        self._reports.size(width, height)
+        tell = sessions.weakly(self._reports.size)
+        # Between showing the page and saying that it has loaded, the browser is told nothing: new
+        # limits would be lost, and the first picture would stay stretched.
+        pn.state.onload(lambda: tell(width, height))
 
     def _hook(self, plot: Any, _: Any) -> None:
         """Set what HoloViews has no option for, on the Bokeh figure itself."""
         figure = plot.state
+        # A frame of the whole overlay sets these anew. Half a second of waiting after a wheel
+        # tick is Bokeh's default; drawing takes less.
+        figure.update(lod_threshold=None, lod_timeout=30)
         if self._plot is not None and self._plot.state is figure:
+            self.move(self._view)
             return
         self._plot = plot
         # By these names the buttons switch tools in the browser; see actions.js.
@@ -182,9 +189,8 @@ class MapPlot:
             if name != "pan":
                 # Only the outline is wanted: a hit on a glyph would fade all others.
                 tool.update(renderers=[], continuous=False)
-        # Half a second of waiting after a wheel tick is Bokeh's default, a tenth that of
-        # HoloViews; drawing takes less.
-        figure.update(lod_threshold=None, lod_timeout=30, outline_line_color=None)
+        figure.outline_line_color = None
+        # HoloViews would wait another tenth of a second.
         for callback in self._callbacks():
             if isinstance(callback.streams[0], streams.RangeXY):
                 callback.debounce = None

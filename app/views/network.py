@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,9 @@ INFO = (
 PAGE = 20
 """Cards that are loaded at a time."""
 
+_comparer = ThreadPoolExecutor(1, thread_name_prefix="vatun-compare")
+"""A comparison takes seconds: several at once would leave no thread to those who only look."""
+
 _BODY_CSS = (
     ":host{min-height:0!important}"
     ".vt-units{flex:0 0 150px!important;height:150px!important}"
@@ -95,7 +99,7 @@ class NetworkView(pn.viewable.Viewer):
         self._open: PatternCard | None = None
         self._made_by: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = {}
         self._question: Question | None = None
-        known = pattern_list.PATH_SETS.items()
+        known = pattern_heads.PATH_SETS.items()
         sets = {name: label for name, label in known if self._has_set(name)}
         self._sets = Choice.of(sets, state.path_set, label="Path set")
         self._sets.css_classes = ["vt-wide"]
@@ -165,7 +169,7 @@ class NetworkView(pn.viewable.Viewer):
         if self._cards.card_strip:
             self._cards.card_strip = {**self._cards.card_strip, "few": self._forecast()}
         # Who looks behind an error goes on doing so: images are selected on the way.
-        if self.order != "errors":
+        if self.order != "errors" and not self._state.is_returning:
             self._state.pattern_order = "selection" if not self._state.selection.is_all else ""
         else:
             self._list_again()
@@ -174,7 +178,7 @@ class NetworkView(pn.viewable.Viewer):
         is_same = self._state.upload is self._upload
         self._upload = self._state.upload
         self._detail.draw()
-        if not is_same:
+        if not is_same and not self._state.is_returning:
             # An upload brings its own order, and takes it along when it goes.
             self._state.pattern_order = ""
         # While a pattern is open its list stays: one looks through its members.
@@ -205,7 +209,7 @@ class NetworkView(pn.viewable.Viewer):
         if "filters" in named:
             self._ablation.forget("filters")
             self._draw_strip()
-        if "pattern_order" in named:
+        if "pattern_order" in named or self._state.is_returning:
             self._list_again()
         else:
             self._state.pattern_order = "filters" if self._state.filters else ""
@@ -237,7 +241,7 @@ class NetworkView(pn.viewable.Viewer):
 
     def _choose_set(self, *_: Any) -> None:
         if self._has_set(self._sets.choice_value):
-            self._state.path_set = self._sets.choice_value
+            self._state.show_path_set(self._sets.choice_value)
 
     def _draw_strip(self) -> None:
         """Show the card of the chosen filter."""
@@ -335,8 +339,7 @@ class NetworkView(pn.viewable.Viewer):
             self._turn(ticket, partial(self._fail, head))
             return
         self._turn(ticket, partial(self._draw, found, question, cells))
-        # The comparison takes seconds of threads that all share: not for an answer of yesterday.
-        if found.behind is not None and ticket == self._ticket:
+        if found.behind is not None:
             await self._compare(ticket, found.behind)
 
     def _turn(self, ticket: int, draw: Callable[[], None]) -> None:
@@ -350,10 +353,14 @@ class NetworkView(pn.viewable.Viewer):
 
     async def _compare(self, ticket: int, found: ErrorEnrichment) -> None:
         """Say what finds the same errors without a pattern; it takes longer than the patterns."""
+
+        def compare() -> list[str]:
+            if ticket != self._ticket:
+                return []
+            return error_list.compare(self._runtime.store, found, self._names)
+
         try:
-            notes = await asyncio.to_thread(
-                error_list.compare, self._runtime.store, found, self._names
-            )
+            notes = await asyncio.get_running_loop().run_in_executor(_comparer, compare)
         except StoreError as error:
             words = pattern_heads.failure(error, self._runtime.store)["words"]
             notes = [f"No comparison: {words}"]
@@ -413,7 +420,7 @@ class NetworkView(pn.viewable.Viewer):
         elif kind == "stop_ablation":
             self._ablation.stop()
         elif kind == "unfilter":
-            state.filters = ()
+            state.choose_filters(())
         elif kind == "cure":
             self._cure()
 
@@ -421,7 +428,7 @@ class NetworkView(pn.viewable.Viewer):
         state = self._state
         if order == "errors":
             shown = error_list.path_set_for_errors(self._runtime.store, state.path_set)
-            state.param.update(pattern=None, path_set=shown, pattern_order=order)
+            state.explain_errors(state.errors, shown)
         else:
             state.pattern_order = order
 
@@ -431,7 +438,7 @@ class NetworkView(pn.viewable.Viewer):
         if isinstance(value, str) and value in known:
             true, _, predicted = value.partition("-")
             # A pattern that was found behind one kind of error says nothing of another.
-            self._state.param.update(pattern=None, errors=(int(true), int(predicted)))
+            self._state.explain_errors((int(true), int(predicted)), self._state.path_set)
 
     def _listed(self, pattern: object) -> PatternKey | None:
         key = pattern_key.read(pattern)
@@ -439,7 +446,7 @@ class NetworkView(pn.viewable.Viewer):
         return key if key is not None and pattern_key.card_id(key) in known else None
 
     def _open_pattern(self, pattern: object) -> None:
-        self._state.pattern = self._listed(pattern)
+        self._state.open_pattern(self._listed(pattern))
 
     def _select(self, pattern: object) -> None:
         """Select every member of a pattern; the selection bar names it."""
@@ -472,9 +479,9 @@ class NetworkView(pn.viewable.Viewer):
 
     def _cure(self) -> None:
         if self.order == "filters":
-            self._state.filters = ()
+            self._state.choose_filters(())
         elif self.order == "errors":
-            self._state.path_set = error_list.BEST_PATH_SET
+            self._state.show_path_set(error_list.BEST_PATH_SET)
         elif self._cards.card_head.get("cure_to") == "skips":
             self._state.pattern_skips = True
         else:

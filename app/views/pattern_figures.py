@@ -120,7 +120,8 @@ def select_words(members: NDArray[np.int32], universe: NDArray[np.int32], split:
     within = int(np.isin(members, universe, assume_unique=True).sum())
     if within in {0, len(members)}:
         return f"Select its {len(members):,} images"
-    return f"Select its {within:,} in {safe.plain(split, limit=20)}"
+    # The counts beside it are of all splits.
+    return f"Select the {within:,} of its {len(members):,} in {safe.plain(split, limit=20)}"
 
 
 def _said_of(runtime: Runtime, image: int) -> dict[str, Any]:
@@ -174,6 +175,9 @@ def card(
     """
     classes = [safe.plain(name, limit=40) for name in runtime.class_names]
     is_counted = not selection.is_all and pattern.n_selection > 0
+    # Of one or two images, or beside a list that was not asked for the selection, it was not
+    # tested, nor taken within a split: then it means nothing.
+    is_tested = is_counted and pattern.q is not None
     words = path_words(pattern.items, names)
     return {
         "id": pattern_key.card_id(pattern.key),
@@ -192,7 +196,7 @@ def card(
         "of": f" of {pattern.n_selection:,} selected" if is_counted else _images(runtime),
         "in_all": _in_all(pattern) if is_counted else "",
         "count_help": _reason(pattern) if is_counted else "",
-        "lift": "" if pattern.lift is None or not is_counted else _times(pattern.lift),
+        "lift": "" if pattern.lift is None or not is_tested else _times(pattern.lift),
         "q": "" if pattern.q is None else f"q {_power(pattern.q)}",
         "wrong": "" if pattern.wrong_share is None else _percent(pattern.wrong_share),
         "expected": "" if pattern.expected_wrong is None else _percent(pattern.expected_wrong),
@@ -245,11 +249,11 @@ def _reason(pattern: PatternCard) -> str:
     )
     if pattern.n_among != pattern.support:
         words += f" in the split that they are from ({pattern.support:,} in all)"
+    if pattern.q is None:
+        return f"{words}; whether that is more than by chance was not tested"
     if pattern.lift is not None:
         words += f", {_times(pattern.lift)} as many as by chance"
-    if pattern.q is not None:
-        words += f"; q {_power(pattern.q)}: false-discovery rate over all patterns tried"
-    return words
+    return f"{words}; q {_power(pattern.q)}: false-discovery rate over all patterns tried"
 
 
 def _held(pattern: PatternCard, filters: Sequence[tuple[int, int]]) -> str:

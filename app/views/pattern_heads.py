@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app import safe
 from app.stores import missing_words, words_of
 from app.views.pattern_figures import path_words
 from feature_store import TableMissingError
-from feature_store.patterns.gapped_cards import GappedRecommendation
+from feature_store.patterns.gapped_cards import MIN_IMAGES, GappedRecommendation
 from feature_store.patterns.recommend import MIN_SELECTED
 
 if TYPE_CHECKING:
@@ -17,10 +18,49 @@ if TYPE_CHECKING:
     from feature_store import Store, StoreError
     from feature_store.patterns.cards import PatternKey, Recommendation
 
+PATH_SETS = {
+    "balanced": "balanced",
+    "mean": "mean",
+    "paper": "paper",
+}
+"""Path sets by name, as the page calls them."""
+
 ALIKE = (
     "Alike are patterns that share more than half of the filters of the shorter one, or more than "
     "half of their images."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mined:
+    """What was asked for when the patterns of a store were mined.
+
+    Parameters
+    ----------
+    min_images, min_length : int
+        Least members and layers of a pattern without gaps.
+    n_layers : int
+        Layers of a path.
+    n_sets : int
+        Path sets whose patterns the store holds.
+    """
+
+    min_images: int = 5
+    min_length: int = 2
+    n_layers: int = 2
+    n_sets: int = 1
+
+    @classmethod
+    def of(cls, store: Store, n_layers: int) -> Mined:
+        """Return what a store says of itself."""
+        said = store.info.get("mine")
+        said = said if isinstance(said, dict) else {}
+        return cls(
+            min_images=safe.integer(said.get("min_images"), 1, 2**31 - 1) or cls.min_images,
+            min_length=safe.integer(said.get("min_length"), 1, 2**31 - 1) or cls.min_length,
+            n_layers=n_layers,
+            n_sets=sum(f"patterns/{name}/patterns" in store.tables for name in PATH_SETS),
+        )
 
 
 def header(
@@ -29,6 +69,7 @@ def header(
     n_selected: int,
     focus: int | None,
     *,
+    mined: Mined,
     is_copy: bool = False,
 ) -> dict[str, Any]:
     """Return title and count of the list.
@@ -43,6 +84,8 @@ def header(
         Images selected; 0 for all.
     focus : int or None
         Image whose patterns are listed, where it is one image's.
+    mined : Mined
+        What the store's patterns were mined by.
     is_copy : bool
         Whether the path whose patterns are listed is that of the changed copy; else it is an
         upload's.
@@ -73,7 +116,7 @@ def header(
     elif found.n_found > len(found) and kind != "general":
         result["detail"] += ", near twins skipped"
     if not len(found):
-        result |= _nothing(kind, found, n_selected, is_copy=is_copy)
+        result |= _nothing(kind, found, n_selected, mined, is_copy=is_copy)
     return result
 
 
@@ -137,44 +180,77 @@ _DISTINCTIVE = {"cure": "Show distinctive patterns", "cure_to": "distinctive"}
 
 
 def _nothing(
-    kind: str, found: Recommendation, n_selected: int, *, is_copy: bool
+    kind: str, found: Recommendation, n_selected: int, mined: Mined, *, is_copy: bool
 ) -> dict[str, str]:
     may_skip = isinstance(found, GappedRecommendation)
+    length, least = (2, MIN_IMAGES) if may_skip else (mined.min_length, mined.min_images)
+    if mined.n_layers < max(length, 2):
+        return _too_few_layers(length, mined.n_layers)
     # What else could find some: skipped layers, and then every pattern of the data.
     cure = _DISTINCTIVE if may_skip else _SKIP
-    winners = "winners of two layers" if may_skip else "two neighbouring winners"
+    number = "two" if length == 2 else f"{length}"
+    winners = f"winners of {number} layers" if may_skip else f"{number} neighbouring winners"
+    other = " Another path set may know some." if mined.n_sets > 1 else ""
     if kind == "selection":
         return _not_more_than_chance(found, n_selected) | cure
     if kind == "shared":
         return {
             "headline": "The selected images share no pattern",
-            "words": f"{n_selected:,} selected: both would have to share {winners} with 3 images "
-            "more. For 3 and more selected images the patterns that they have more often than "
-            "others are looked for.",
+            "words": f"{n_selected:,} selected: both would have to share {winners}"
+            f"{_with_more(least - 2)}. For {MIN_SELECTED} and more selected images the patterns "
+            "that they have more often than others are looked for.",
         } | cure
     if kind == "filters":
+        next_to = "a neighbouring layer" if length == 2 else f"{length - 1} neighbouring layers"
         return {
             "headline": "No pattern holds a chosen filter",
-            "words": "No chosen filter is the strongest of its layer in 5 images that also agree "
-            "in a neighbouring layer. Choose others, or another path set.",
+            "words": f"No chosen filter is the strongest of its layer in {least:,} images that "
+            f"also agree in {next_to}. Choose others"
+            f"{', or another path set' if mined.n_sets > 1 else ''}.",
             "cure": "Clear the choice",
         }
     if kind == "path":
         whose = "the changed copy" if is_copy else "your upload"
         return {
             "headline": "No pattern lies on this path",
-            "words": f"No 5 images of the store share {winners} with {whose}. "
-            "Another path set may know some.",
+            "words": f"No {least:,} images of the store share {winners} with {whose}.{other}",
         } | cure
     if kind == "image":
+        others = "other image shares" if least == 2 else f"{least - 1:,} other images share"
         return {
             "headline": "This image is in no pattern",
-            "words": f"No 4 other images share {winners} of its path. Another path "
-            "set may know some.",
+            "words": f"No {others} {winners} of its path.{other}",
         } | cure
+    if kind == "general" and found.n_found:
+        some = (
+            "1 pattern that was" if found.n_found == 1 else f"{found.n_found:,} patterns that were"
+        )
+        return {
+            "headline": "No pattern says more than its layers alone",
+            "words": f"In the {some} found, filters win together no more often than they would "
+            "if layers did not depend on each other: listed here is what does, and covers most "
+            "images.",
+        } | _DISTINCTIVE
     return {
         "headline": "No pattern was found",
-        "words": "No 5 images share the winners of two neighbouring layers.",
+        "words": f"No {least:,} images share the winners of {number} neighbouring layers.",
+    }
+
+
+def _with_more(n: int) -> str:
+    """Return with how many images more something has to be shared."""
+    if n <= 0:
+        return ""
+    return f" with {n:,} {'image' if n == 1 else 'images'} more"
+
+
+def _too_few_layers(length: int, n_layers: int) -> dict[str, str]:
+    """Return why there can be no pattern: no other path set has any, either."""
+    has = "no layer" if not n_layers else "1 layer" if n_layers == 1 else f"{n_layers} layers"
+    return {
+        "headline": f"A pattern needs {max(length, 2)} layers",
+        "words": f"This store holds the filters of {has}: there is nothing that they could agree "
+        "with. Setting layers of [capture] in the project file says which are kept.",
     }
 
 

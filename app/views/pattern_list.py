@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
     Items: TypeAlias = tuple[tuple[int, int], ...]
 
-PATH_SETS = {
-    "balanced": "balanced",
-    "mean": "mean",
-    "paper": "paper",
-}
-"""Path sets by name, as the page calls them."""
-
 SKIPPING = ("selection", "path", "image")
 """Orders in which patterns may skip layers: without a question there are too many to list."""
 
@@ -192,6 +185,14 @@ class Question:
     def _ids(self) -> NDArray[np.int32] | None:
         return None if self.selection.is_all else self.selection.ids
 
+    @property
+    def _image(self) -> int | None:
+        """The one image whose patterns are listed, where it is one."""
+        if self.order != "selection" or self.selection.ids is None:
+            return self.focus
+        # The focus may lie outside the selection.
+        return int(self.selection.ids[0]) if len(self.selection) == 1 else None
+
     def find(self, store: Store) -> Recommendation:
         """Look for the patterns.
 
@@ -284,7 +285,8 @@ class Question:
             found,
             self.order,
             0 if self.selection.is_all else len(self.selection),
-            self.focus,
+            self._image,
+            mined=pattern_heads.Mined.of(store, len(names)),
             is_copy=self.is_copy,
         )
         if self.order in SKIPPING:

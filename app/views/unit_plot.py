@@ -162,11 +162,11 @@ class UnitPlot:
         """Choose a filter; once more gives it up, with Shift it joins the others."""
         item, chosen = (layer, filter_index), self._state.filters
         if not add:
-            self._state.filters = () if chosen == (item,) else (item,)
+            self._state.choose_filters(() if chosen == (item,) else (item,))
         elif item in chosen:
-            self._state.filters = tuple(other for other in chosen if other != item)
+            self._state.choose_filters(tuple(other for other in chosen if other != item))
         elif len(chosen) < MOST_FILTERS:
-            self._state.filters = (*chosen, item)
+            self._state.choose_filters((*chosen, item))
         else:
             self._refuse(len(chosen) + 1)
 
@@ -186,13 +186,13 @@ class UnitPlot:
         """
         chosen, inside = self._state.filters, dict.fromkeys(filters)
         if mode == "subtract":
-            self._state.filters = tuple(item for item in chosen if item not in inside)
+            self._state.choose_filters(tuple(item for item in chosen if item not in inside))
             return
         kept = [item for item in chosen if item not in inside] if mode == "add" else []
         if count > len(filters) or len(kept) + len(inside) > MOST_FILTERS:
             self._refuse(max(count, len(kept) + len(inside)))
         elif inside:
-            self._state.filters = (*kept, *sorted(inside, key=self._shade_of))
+            self._state.choose_filters((*kept, *sorted(inside, key=self._shade_of)))
 
     def _shade_of(self, item: tuple[int, int]) -> int:
         values = self.units.unit_shades

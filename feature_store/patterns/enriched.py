@@ -181,9 +181,10 @@ class ErrorEnrichment:
         there = found.confirmation
         low, high = there.lift_interval
         return (
-            f"{there.n_member_errors} of {there.n_members} members are predicted {predicted}, "
-            f"{there.lift or 0:.1f} times ({low:.1f} to {high:.1f}) the share among all images of "
-            f"{true} on this half ({there.n_errors} of {there.n_images}); found on the other half "
+            f"{there.n_member_errors} of its {there.n_members} images of {true} on this half are "
+            f"predicted {predicted}, {there.lift or 0:.1f} times ({low:.1f} to {high:.1f}) the "
+            f"share among all of {true} there ({there.n_errors} of {there.n_images}); found on "
+            f"the other half "
             f"(q {_figure(found.q)}), confirmed here (p {_figure(found.confirmation_p)})"
         )
 

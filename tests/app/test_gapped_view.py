@@ -333,7 +333,7 @@ def test_names_of_layers_are_known_for_every_chip(view, runtime):
 
 def test_unread_images_have_no_list(view, runtime):
     found = gapped_of_image(runtime.store, PATH_SET, 10**8)
-    head_ = pattern_heads.header(found, "image", 0, 10**8)
+    head_ = pattern_heads.header(found, "image", 0, 10**8, mined=pattern_heads.Mined(n_layers=9))
     assert head_["headline"] == "This image is in no pattern"
     assert head_["cure_to"] == "distinctive"
     assert head_["note"] == ""

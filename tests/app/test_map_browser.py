@@ -6,6 +6,7 @@ import pytest
 
 from tests.app.conftest import (
     PHONE,
+    WIDE,
     drag,
     focused_image,
     map_box,
@@ -145,6 +146,12 @@ def test_the_keyboard_zooms_pans_and_reaches_every_control(page):
     assert stops[3].startswith("Lasso")
     assert stops[4].startswith("Box")
 
+
+UNITS = """() => {
+  const map = [...Bokeh.documents[0]._all_models.values()].find((one) => one.type === "Figure")
+  const unit = (range, pixels) => (range.end - range.start) / pixels
+  return [unit(map.x_range, map.inner_width), unit(map.y_range, map.inner_height), map.lod_timeout]
+}"""
 
 PICTURES = """() => {
   const models = [...Bokeh.documents[0]._all_models.values()]
@@ -298,6 +305,15 @@ def test_the_map_is_a_table_for_the_keyboard(page):
     page.locator(".map-table .btn", has_text="Show as map").click()
     wait_for(lambda: page.locator(".map-tools [data-id=lasso]").is_visible(), what="the map")
     assert not rows.first.is_visible()
+    wait_for(lambda: focused(page) == "Show as table", what="the focus where it came from")
+
+
+def test_a_large_map_is_not_stretched_before_its_first_zoom(digits_server, open_page):
+    page = open_page(digits_server.url, size=WIDE)
+    settle(page)
+    width, height, timeout = page.evaluate(UNITS)
+    assert width == pytest.approx(height, rel=0.01)
+    assert timeout == 30, "milliseconds that a turn of the wheel waits"
 
 
 def numbers(rows):
@@ -309,7 +325,7 @@ def focused(page):
     return page.evaluate(
         """() => { let e = document.activeElement
                while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
-               return e.textContent.trim() }"""
+               return e.textContent.trim() || e.getAttribute("aria-label") }"""
     )
 
 

@@ -124,6 +124,19 @@ def test_a_layer_drawn_alone_looks_as_in_a_frame_of_all(runtime, monkeypatch, ge
     assert alone.drawn()
 
 
+def test_a_frame_of_all_keeps_the_limits_and_waits_no_longer(runtime, monkeypatch):
+    shown = Shown(runtime)
+    figure = shown.view.plot._plot.state
+    figure.lod_timeout = 500
+    monkeypatch.setattr(MapPlot, "_redrawn", lambda *_: False)
+    for gesture in (lasso, dark, colour):
+        shown.do(gesture)
+    assert (figure.lod_timeout, figure.lod_threshold) == (30, None)
+    view = shown.view._view
+    assert (figure.x_range.start, figure.x_range.end) == view.x_range
+    assert (figure.y_range.start, figure.y_range.end) == view.y_range
+
+
 def test_who_looks_later_sees_the_latest_of_every_layer(runtime):
     shown = Shown(runtime)
     for gesture in (zoom, tap, lasso):

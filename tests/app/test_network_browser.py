@@ -81,7 +81,12 @@ def test_an_open_pattern_pages_and_is_judged(page):
         assert text_of(page, ".pc.on .pager").strip().startswith("25 to ")
     page.locator(f".pc.on {REPLACE}").click()
     page.locator(".pc.on .verdict").wait_for()
-    page.locator(".pc.on").get_by_label("Which filters are replaced").select_option("telling")
+    which = page.locator(".pc.on").get_by_label("Which filters are replaced")
+    which.select_option("telling")
+    assert page.locator(".pc.on .verdict").is_hidden(), "it is of its own filters"
+    which.select_option("own")
+    assert page.locator(".pc.on .verdict").is_visible()
+    which.select_option("telling")
     page.locator(f".pc.on {REPLACE}").click()
     page.locator(".pc.on .verdict", has_text="16 filters by mean").wait_for()
     verdict = text_of(page, ".pc.on .verdict")

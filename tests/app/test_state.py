@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.state import UNDO_STEPS, Region, Selection, SessionState
+from app.history import UNDO_STEPS
+from app.state import Region, Selection, SessionState
 
 
 @pytest.fixture
@@ -78,6 +79,52 @@ def test_undo_and_redo_cover_selection_focus_and_split(two_splits):
         two_splits.redo()
     assert (two_splits.focus, two_splits.split) == (2, "test")
     assert not two_splits.can_redo
+
+
+def test_undo_and_redo_cover_what_is_looked_at_in_the_network(two_splits):
+    state = two_splits
+    looked_at = ("filters", "pattern", "path_set", "errors", "pattern_order")
+    seen = [[getattr(state, name) for name in looked_at]]
+    for step in (
+        lambda: state.choose_filters(((1, 2),)),
+        lambda: state.choose_filters(((1, 2), (3, 4))),
+        lambda: state.open_pattern(17),
+        lambda: state.show_path_set("paper"),
+        lambda: state.explain_errors((3, 5), "mean"),
+        lambda: state.open_pattern(4),
+    ):
+        step()
+        step()
+        seen.append([getattr(state, name) for name in looked_at])
+    assert seen[4] == [((1, 2), (3, 4)), None, "paper", None, ""]
+    assert seen[5] == [((1, 2), (3, 4)), None, "mean", (3, 5), "errors"]
+    for expected in reversed(seen[:-1]):
+        state.undo()
+        assert [getattr(state, name) for name in looked_at] == expected
+    assert not state.can_undo, "asking for what is shown is no step"
+    for expected in seen[1:]:
+        state.redo()
+        assert [getattr(state, name) for name in looked_at] == expected
+
+
+def test_an_address_of_the_page_is_one_step(two_splits):
+    asked = {"filters": ((0, 1),), "pattern": 3, "pattern_order": "filters", "view": "c"}
+    two_splits.follow(asked, focus=13, split="test")
+    two_splits.follow(asked, focus=13, split="test")
+    assert (two_splits.focus, two_splits.split, two_splits.pattern) == (13, "test", 3)
+    two_splits.undo()
+    assert (two_splits.focus, two_splits.split, two_splits.pattern) == (None, "", None)
+    assert (two_splits.view, two_splits.can_undo) == ("c", False)
+
+
+def test_views_know_values_that_were_chosen_together(two_splits):
+    seen = []
+    two_splits.param.watch(lambda *_: seen.append(two_splits.is_returning), ["filters"])
+    two_splits.choose_filters(((1, 2),))
+    two_splits.undo()
+    two_splits.redo()
+    assert seen == [False, True, True]
+    assert not two_splits.is_returning
 
 
 def test_a_new_step_forgets_the_future(two_splits):

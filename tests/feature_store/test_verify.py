@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from feature_store import Store, StoreCorruptError, StoreNotFoundError, verify_store
+from feature_store import (
+    QueryError,
+    Store,
+    StoreCorruptError,
+    StoreNotFoundError,
+    verify_store,
+)
 
 
 def live_files(root):
@@ -98,3 +104,17 @@ def test_progress_counts_bytes(demo):
 def test_nothing_to_verify(tmp_path):
     with pytest.raises(StoreNotFoundError):
         verify_store(tmp_path / "nothing")
+
+
+def test_a_damaged_page_is_no_wrong_question(demo):
+    with Store.open(demo) as store:
+        path = demo / store.entry("paths/paper").parts[0].path
+    content = bytearray(path.read_bytes())
+    # Behind the first magic bytes begins the header of the first page.
+    content[4:60] = bytes(255 - byte for byte in content[4:60])
+    path.write_bytes(content)
+    with Store.open(demo) as store:
+        with pytest.raises(StoreCorruptError, match=r"paths__paper cannot be read.*vatun verify"):
+            store.arrow("SELECT * FROM paths__paper")
+        with pytest.raises(QueryError, match="no_such_column"):
+            store.arrow("SELECT no_such_column FROM paths__paper")
