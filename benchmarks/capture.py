@@ -1,8 +1,9 @@
 """How much of the bare forward pass the stages keep: ``python -m benchmarks.capture [--quick]``.
 
 VGG-16 with batch norm at 32 x 32, fp32, the same batch size throughout. The stages run as doit
-runs them, from Parquet to shards: read, decode, normalise, forward, reduce, write. Images and
-weights are random, or real where VATUN_CIFAR10 and VATUN_WEIGHTS name them.
+runs them, from Parquet to shards: read, decode, normalise, forward, reduce, write. The sweep takes
+a sample of every class through every change on its default grid. Images and weights are random, or
+real where VATUN_CIFAR10 and VATUN_WEIGHTS name them.
 """
 
 from __future__ import annotations
@@ -56,12 +57,6 @@ batch_size = {batch}
 [simulate]
 split = "test"
 images_per_class = {swept}
-perturbations = [
-  {{ name = "rotation", grid = [-30.0, 0.0, 30.0] }},
-  {{ name = "hue", grid = [-0.2, 0.0, 0.2] }},
-  {{ name = "blur", grid = [0.0, 0.02, 0.05] }},
-  "fgsm",
-]
 """
 
 
@@ -165,7 +160,8 @@ def stage_rows(forward: list[float], kept: list[float], sweeps: list[float]) -> 
             name="sweep_throughput_over_forward",
             value=statistics.median(sweeps) / floor,
             unit="ratio",
-            against=against,
+            against=f"{against}; the passes of the attack's gradients are not counted for it",
+            goal=">= 0.85",
         ),
         Row(name="forward_rate", value=floor, unit="images/s", against="itself"),
     ]
