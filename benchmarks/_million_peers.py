@@ -9,13 +9,14 @@ import datashader as ds
 import datashader.transfer_functions as tf
 import numpy as np
 import pandas as pd
+from bokeh.core.types import ID
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
-from bokeh.protocol import Protocol
+from bokeh.protocol.messages.pull_doc_reply import pull_doc_reply
 
 from app.aggregate import Marks, mark_radius, render
-from app.theme import rgb
+from app.theme import class_colours, rgb
 from benchmarks._report import Row, interleave
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def peer_rows(runtime: Runtime, index: PointIndex, view: Viewport, *, quick: boo
     """
     names = runtime.class_names
     classes = runtime.images.true_class[runtime.images.rows(index.ids)]
-    colours = runtime.class_colours(dark=False)
+    colours = class_colours(names, dark=False)
     key = {number: colours[name] for number, name in enumerate(names)}
     palette = np.array([rgb(key[number]) for number in key], np.float32) / np.float32(255)
     codes = classes.astype(np.int16)
@@ -124,7 +125,7 @@ def _glyphs(
     plot.scatter("x", "y", source=source, size=1, line_color=None, fill_color="colour")
     document = Document()
     document.add_root(plot)
-    reply = Protocol().create("PULL-DOC-REPLY", "1", document)
+    reply = pull_doc_reply.create(ID("1"), document)
     sent = len(reply.content_json) + sum(len(part.to_bytes()) for part in reply.buffers)
     peer = time.process_time() - started
     ours = view.width * view.height * 4

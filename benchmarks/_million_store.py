@@ -211,7 +211,7 @@ def _images(true: NDArray[np.int16]) -> Iterator[pa.Table]:
         yield pa.table(
             {
                 "image_id": ids,
-                "image_key": [hashlib.sha256(each).hexdigest() for each in rgb],
+                "image_key": [hashlib.sha256(each.tobytes()).hexdigest() for each in rgb],
                 "split": pa.repeat(_SPLIT, len(ids)),
                 "true_class": here,
                 "source": [f"{image}.png" for image in ids],
@@ -318,6 +318,7 @@ def _info(name: str, n_images: int, n_classes: int, n_swept: int, each: int) -> 
         "simulate": {
             "split": _SPLIT, "images_per_class": each, "n": n_swept, "n_available": n_images,
             "perturbations": [dict(entry) for entry in PERTURBATIONS],
+            "harmless": {"brightness": 0.5},
         },
         "view": {"path_set": "balanced"},
     }  # fmt: skip

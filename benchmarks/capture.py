@@ -135,7 +135,7 @@ def capture_rate(project: Project) -> float:
     store = Store.open(project.store)
     rows = store.manifest["tables"]["images"]["rows"]
     # The stage first looks at a few images; they go through the network like the others.
-    return (rows + capture.PROBE) / store.info["capture"]["seconds"]
+    return float((rows + capture.PROBE) / store.info["capture"]["seconds"])
 
 
 def sweep_rate(project: Project) -> float:

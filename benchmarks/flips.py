@@ -253,7 +253,9 @@ def is_tied(subject: Subject, case: Case, nearest: NDArray[np.float64]) -> NDArr
         case.grid[0] + case.direction * place if np.isfinite(place) else case.grid[0]
         for place in places
     ]
-    return np.isfinite(places) & (np.abs(subject.margins(case.name, magnitudes)) < TIE)
+    is_tie: NDArray[np.bool_] = np.abs(subject.margins(case.name, magnitudes)) < TIE
+    is_tie &= np.isfinite(places)
+    return is_tie
 
 
 def finer_row(subject: Subject, cases: list[Case], *, finer: int, slack: float, **row: str) -> Row:

@@ -70,3 +70,12 @@ def test_both_miners_write_the_same_tables_of_the_demo(digits_path):
         command, cwd=ROOT, check=True, timeout=500, capture_output=True, text=True
     )
     assert done.stdout.count("rows, equal") == 12
+
+
+@pytest.mark.accept
+def test_sessions_on_a_large_map_leave_nothing(tmp_path):
+    """On 100,000 generated images of 10 and of 1,000 classes."""
+    rows = rows_of("million", tmp_path, "--quick")
+    for classes in (10, 1_000):
+        assert rows[f"sessions_left_alive_{classes}"] == 0
+        assert rows[f"tap_ms_{classes}"] > 0

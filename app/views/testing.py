@@ -262,8 +262,8 @@ class TestingView(pn.viewable.Viewer):
 
     def _fail(self, error: Exception) -> None:
         self._result = None
-        words = words_of(error, self._runtime.store.path)
-        notice = {"stage": "empty", "detail": safe.plain(words, limit=400), "is_error": True}
+        words = safe.plain(words_of(error, self._runtime.store.path), limit=400)
+        notice = {"stage": "empty", "detail": words, "is_error": True}
         if isinstance(error, BusyError):
             notice |= {"headline": "The network is busy", "cure": "Try again", "is_error": False}
         elif isinstance(error, DeadlineError):
@@ -271,7 +271,7 @@ class TestingView(pn.viewable.Viewer):
         elif isinstance(error, NoNetworkError):
             notice |= {
                 "headline": "This network cannot be run here",
-                "detail": f"{notice['detail']} Everything that is stored still works.",
+                "detail": f"{words.rstrip('.')}. Everything that is stored still works.",
             }
         else:
             title = self._title()
