@@ -1,21 +1,15 @@
-"""Points of the map: finding them under the pointer or a lasso, and drawing them as one picture.
+"""Points of the map: what is seen of them, and finding them under the pointer or a lasso.
 
-The picture is aggregated on the server: counts and colour sums per pixel give the count-weighted
-mean class colour, whatever the number of points or classes. Neither picking nor drawing sends
-points to the browser.
+They stay on the server: neither picking nor drawing (``app.picture``) sends them to the browser.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import datashader as ds
 import numpy as np
-import pandas as pd
 
-from app import raster
 from app.outline import crossed_and_inside
 
 if TYPE_CHECKING:
@@ -24,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_PIXELS = 4_000_000
-_DENSE = 100_000
 _MARGIN = 0.06
 
 START_SIZE = (374, 319)
@@ -310,177 +303,3 @@ class PointIndex:
             for row in range(low, high + 1)
         ]
         return np.concatenate(spans) if spans else np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Marks:
-    """Points of one layer of the picture.
-
-    Parameters
-    ----------
-    x, y : ndarray of shape (n,), float32
-        Coordinates.
-    colours : ndarray of shape (n, 3), float32
-        Red, green, blue in [0, 1]; with ``codes`` a few colours that points share.
-    radius : float
-        Radius of a mark in pixels.
-    opacity : float
-        Opacity of a mark in [0, 1].
-    doubt : ndarray of shape (n,), float32, optional
-        When given, a pixel takes the colour of its point with the least value instead of the
-        mean colour.
-    codes : ndarray of shape (n,), int16, optional
-        Row of ``colours`` of each point, -1 the last: two bytes to copy instead of twelve.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
-    colours: NDArray[np.float32]
-    radius: float
-    opacity: float = 1.0
-    doubt: NDArray[np.float32] | None = None
-    codes: NDArray[np.int16] | None = None
-
-    @property
-    def point_colours(self) -> NDArray[np.float32]:
-        """Colour of each point, shape (n, 3)."""
-        return self.colours if self.codes is None else self.colours[self.codes]
-
-
-def mark_radius(points_in_view: int) -> float:
-    """Return the radius in pixels that suits a number of points: fewer points, larger marks."""
-    for limit, radius in ((150, 4.5), (600, 3.6), (2_000, 2.8), (6_000, 1.8), (20_000, 1.3)):
-        if points_in_view <= limit:
-            return radius
-    return 1.0 if points_in_view <= _DENSE else 0.5
-
-
-def render(
-    layers: Sequence[Marks], view: Viewport, *, is_dense: bool | None = None
-) -> NDArray[np.uint8]:
-    """Draw layers of points over one another.
-
-    Parameters
-    ----------
-    layers : sequence of Marks
-        From bottom to top.
-    view : Viewport
-        What is seen.
-    is_dense : bool, optional
-        Whether a pixel is the more opaque, the more points it holds; otherwise every occupied
-        pixel is equally visible. By default only where marks are smaller than a pixel.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 4), uint8
-        Straight-alpha RGBA; the first row is the top of the map.
-    """
-    colour = _scratch.zeros("colour", (view.height, view.width, 3))
-    alpha = _scratch.zeros("alpha", (view.height, view.width))
-    for marks in layers:
-        if len(marks.x):
-            sums = _sums(marks, view)
-            # Of very many points only the density can be seen: more of them, more opaque.
-            raster.cover(
-                colour,
-                alpha,
-                _spread(sums, marks.radius),
-                opacity=marks.opacity,
-                is_dense=marks.radius < 1 if is_dense is None else is_dense,
-            )
-    return raster.to_bytes(colour, alpha)
-
-
-class _Scratch(threading.local):
-    """Arrays of the last picture, for the next one: new memory costs as much as what fills it."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, NDArray[np.float32]] = {}
-
-    def zeros(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return an array of zeros, valid until the next call with this name."""
-        found = self._arrays.get(name)
-        if found is None or found.shape != shape:
-            found = self._arrays[name] = np.zeros(shape, np.float32)
-        else:
-            found.fill(0)
-        return found
-
-
-_scratch = _Scratch()
-
-
-def mean_colours(
-    marks: Marks, view: Viewport, *, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Aggregate points into sums of red, green, blue and the count per pixel.
-
-    Parameters
-    ----------
-    marks : Marks
-        Points and their colours.
-    view : Viewport
-        Pixels.
-    out : ndarray of shape (height, width, 4), float32, optional
-        All zero; is filled and returned.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 4), float32
-        Dividing the first three by the last gives the count-weighted mean colour, the one that
-        datashader's categorical shading shows. The first row is the bottom.
-    """
-    channels = np.ascontiguousarray(marks.colours.T)
-    if marks.codes is not None:
-        channels = channels.take(marks.codes, axis=1)
-    columns = dict(zip("rgb", channels, strict=True))
-    # The sums do not depend on the number of colours; one array for each category would.
-    frame = pd.DataFrame({"x": marks.x, "y": marks.y, **columns}, copy=False)
-    canvas = ds.Canvas(view.width, view.height, x_range=view.x_range, y_range=view.y_range)
-    parts = ds.summary(n=ds.count(), r=ds.sum("r"), g=ds.sum("g"), b=ds.sum("b"))
-    found = canvas.points(frame, "x", "y", parts)
-    sums = np.zeros((view.height, view.width, 4), np.float32) if out is None else out
-    red, green, blue, count = (found[name].to_numpy() for name in "rgbn")
-    raster.pack(red, green, blue, count, sums)
-    return sums
-
-
-def _sums(marks: Marks, view: Viewport) -> NDArray[np.float32]:
-    if marks.doubt is None:
-        out = _scratch.zeros("sums", (view.height, view.width, 4))
-        return mean_colours(marks, view, out=out)
-    return raster.least_colours(marks.x, marks.y, marks.colours, marks.codes, marks.doubt, view)
-
-
-def _spread(sums: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
-    """Draw what each pixel holds on the pixels of a round mark about it."""
-    disc = _disc(radius)
-    if len(disc) == 1:
-        return sums
-    found = _scratch.zeros("spread", sums.shape)
-    raster.spread(sums, disc, found)
-    return found
-
-
-def _disc(radius: float) -> NDArray[np.float32]:
-    """Pixels of a round mark with smooth edge: row, column and weight of each, shape (n, 3)."""
-    reach = int(np.ceil(radius))
-    pixels = []
-    for down in range(-reach, reach + 1):
-        for right in range(-reach, reach + 1):
-            weight = min(max(radius + 0.5 - float(np.hypot(down, right)), 0.0), 1.0)
-            if weight > 0:
-                pixels.append((down, right, weight))
-    return np.array(pixels, np.float32)
-
-
-def warm_up() -> None:
-    """Compile the aggregation, so that no person waits for it."""
-    one = np.zeros(1, np.float32)
-    colours, codes = np.zeros((1, 3), np.float32), np.zeros(1, np.int16)
-    layers = [
-        Marks(one, one, colours, radius=1.0),
-        Marks(one, one, colours, radius=0.5, codes=codes),
-        Marks(one, one, colours, radius=1.0, codes=codes, doubt=one),
-    ]
-    render(layers, Viewport((-1.0, 1.0), (-1.0, 1.0), 4, 4))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.aggregate import Marks, Viewport
+    from app.aggregate import Viewport
+    from app.picture import Marks
 
 hv.extension("bokeh")
 
@@ -109,7 +110,7 @@ def map_picture(picture: NDArray[np.uint8] | None, view: Viewport) -> MapImage:
     Parameters
     ----------
     picture : ndarray of shape (height, width, 4), uint8, or None
-        RGBA, first row on top (``app.aggregate.render``); None is a single clear pixel.
+        RGBA, first row on top (``app.picture.render``); None is a single clear pixel.
     view : Viewport
         Where it lies.
 

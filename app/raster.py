@@ -99,6 +99,60 @@ def cover(
     _cover(colour, alpha, sums, opacity, is_dense)
 
 
+def without(
+    whole: NDArray[np.float32],
+    others: NDArray[np.float32],
+    share: float,
+    ground: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Take some points out of the sums of all, and make the colours of those that are left paler.
+
+    Parameters
+    ----------
+    whole, others : ndarray of shape (height, width, 4), float32
+        Sums of red, green, blue, and the count: of all points, and of those to be taken out.
+    share : float
+        Share of its own colour that a point keeps, in [0, 1].
+    ground : ndarray of shape (3,), float32
+        Colour that makes up the remainder.
+    sums : ndarray of shape (height, width, 4), float32
+        All zero; is filled.
+    """
+    _without(whole, others, share, ground, sums)
+
+
+def recolour(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    codes: NDArray[np.int16],
+    inside: NDArray[np.bool_],
+    change: NDArray[np.float32],
+    view: Viewport,
+    sums: NDArray[np.float32],
+) -> None:
+    """Give points other colours in sums that hold them already, in place.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n,), float32
+        Coordinates.
+    codes : ndarray of shape (n,), int16
+        Row of ``change`` of each point; negative ones count from its end.
+    inside : ndarray of shape (n,), bool
+        Points that the sums hold.
+    change : ndarray of shape (n_colours, 3), float32
+        New colours less old ones.
+    view : Viewport
+        Pixels.
+    sums : ndarray of shape (height, width, 4), float32
+        Sums of red, green, blue, and the count; the first row is the bottom.
+    """
+    _recolour(
+        x, y, codes, inside, change, (change != 0).any(axis=1), *view.x_range, *view.y_range, sums
+    )
+
+
 def pack(
     red: NDArray[np.floating],
     green: NDArray[np.floating],
@@ -171,6 +225,35 @@ def _pack(red: Any, green: Any, blue: Any, count: Any, sums: Any) -> None:
                 sums[row, column, 1] = green[row, column]
                 sums[row, column, 2] = blue[row, column]
                 sums[row, column, 3] = count[row, column]
+
+
+@_compiled
+def _recolour(
+    x: Any, y: Any, codes: Any, inside: Any, change: Any, is_changed: Any,
+    x0: float, x1: float, y0: float, y1: float, sums: Any,
+) -> None:  # fmt: skip
+    height, width, _ = sums.shape
+    unit_x, unit_y = width / (x1 - x0), height / (y1 - y0)
+    from_x, from_y = -x0 * unit_x, -y0 * unit_y
+    for i in range(len(x)):
+        if inside[i] and is_changed[codes[i]]:
+            column = min(int(np.float64(x[i]) * unit_x + from_x), width - 1)
+            row = min(int(np.float64(y[i]) * unit_y + from_y), height - 1)
+            for part in range(3):
+                sums[row, column, part] += change[codes[i], part]
+
+
+@_compiled
+def _without(whole: Any, others: Any, share: float, ground: Any, sums: Any) -> None:
+    height, width, _ = whole.shape
+    for row in range(height):
+        for column in range(width):
+            count = whole[row, column, 3] - others[row, column, 3]
+            if count > 0:
+                sums[row, column, 3] = count
+                for part in range(3):
+                    own = whole[row, column, part] - others[row, column, part]
+                    sums[row, column, part] = share * own + (1 - share) * count * ground[part]
 
 
 @_compiled

@@ -15,7 +15,7 @@ from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
 from bokeh.protocol.messages.pull_doc_reply import pull_doc_reply
 
-from app.aggregate import Marks, mark_radius, render
+from app.picture import Marks, mark_radius, render
 from app.theme import class_colours, rgb
 from benchmarks._report import Row, interleave
 

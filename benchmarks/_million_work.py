@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.aggregate import Marks, home_view, mark_radius, render, warm_up
+from app.aggregate import home_view
+from app.picture import Marks, mark_radius, render, warm_up
 from app.runtime import Runtime, open_runtime
 from app.thumbnails import mark_served_by_url
 from app.views.map_parts import card_html

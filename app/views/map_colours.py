@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from app import theme
-from app.aggregate import Marks, mark_radius
 from app.class_slots import class_slots
+from app.picture import Marks, Rest, Subject, mark_radius
 from app.views import map_measures
 from feature_store import queries
 
@@ -28,6 +29,9 @@ _DIM_SHARE = 0.3
 """Share of its own colour that a point keeps when it is not selected."""
 
 _DIM_OPACITY = 0.62
+_MANY = 50_000
+"""Points in view from which on those that are not selected are not drawn point by point."""
+
 _KEPT = 16
 """Columns of a projection kept in memory."""
 
@@ -320,7 +324,7 @@ class MapColours:
         mask = self.visible & (x >= view.x_range[0]) & (x <= view.x_range[1])
         return mask & (y >= view.y_range[0]) & (y <= view.y_range[1])
 
-    def layers(self, inside: NDArray[np.bool_], *, dark: bool) -> list[Marks]:
+    def layers(self, inside: NDArray[np.bool_], *, dark: bool) -> list[Marks | Rest]:
         """Return what to draw, from bottom to top.
 
         Parameters
@@ -332,20 +336,40 @@ class MapColours:
 
         Returns
         -------
-        list of Marks
-            The unselected, then the selected; of each, the wrong ones on top in "correct", and
+        list of Marks or Rest
+            The unselected (as what is left, where there are very many points), then the
+            selected; of each, the wrong ones on top in "correct", and
             what is not known below in a colouring by a number.
         """
-        radius = mark_radius(int(inside.sum()))
-        colours = self.palette(dark=dark)
+        count = int(inside.sum())
+        radius, colours = mark_radius(count), self.palette(dark=dark)
+        subject = self._subject(inside, colours) if count >= _MANY else None
         if self.chosen is None:
-            return self._split_wrong(inside, colours, radius=radius, opacity=1.0)
+            drawn = self._split_wrong(inside, colours, radius=radius, opacity=1.0)
+            return [replace(each, subject=subject) for each in drawn]
         context = _floats([theme.tokens(dark=dark)["context"]])[0]
         dimmed = _DIM_SHARE * colours + (1 - _DIM_SHARE) * context
-        return [
-            *self._split_wrong(inside & ~self.chosen, dimmed, radius=radius, opacity=_DIM_OPACITY),
-            *self._split_wrong(inside & self.chosen, colours, radius=1.5 * radius, opacity=1.0),
-        ]
+        is_chosen = self.chosen
+        chosen = self._split_wrong(inside & is_chosen, colours, radius=1.5 * radius, opacity=1.0)
+
+        def others() -> list[Marks]:
+            left = inside & ~is_chosen
+            return self._split_wrong(left, dimmed, radius=radius, opacity=_DIM_OPACITY)
+
+        if subject is None:
+            return [*others(), *chosen]
+        rest = Rest(
+            subject, chosen[0], lambda: others()[0], _DIM_SHARE, context,
+            radius=radius, opacity=_DIM_OPACITY,
+        )  # fmt: skip
+        return [rest, *chosen]
+
+    def _subject(self, inside: NDArray[np.bool_], colours: NDArray[np.float32]) -> Subject | None:
+        """Return all points in view, where they are one layer of mean colours."""
+        codes = self.codes(self.by)
+        if self.by == "correct" or self.kind == "number" or codes.dtype != np.int16:
+            return None
+        return Subject(self.index.x, self.index.y, codes, inside, colours)
 
     def _split_wrong(
         self,

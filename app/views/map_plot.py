@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from numpy.typing import NDArray
 
-    from app.aggregate import Marks, Viewport
+    from app.aggregate import Viewport
+    from app.picture import Marks
 
 _DRAGS = {"lasso": LassoSelectTool, "box": BoxSelectTool, "pan": PanTool}
 

@@ -8,10 +8,11 @@ import numpy as np
 import panel as pn
 
 from app import shell
-from app.aggregate import START_SIZE, Viewport, home_view, render, resized
+from app.aggregate import START_SIZE, Viewport, home_view, resized
 from app.components.controls import ActionButtons, Choice
 from app.components.legend import LegendList
 from app.components.map_controls import ColourChoice, MapFrame
+from app.picture import Marks, render
 from app.state import Region, usual_colouring, usual_shading
 from app.views import map_legend, map_measures, map_parts, map_pictures
 from app.views.map_colours import MapColours
@@ -220,7 +221,8 @@ class MapView(pn.viewable.Viewer):
             self.plot.move(view, is_there=is_there)
             picture = None if is_sparse else render(layers, view, is_dense=is_dense)
             self.plot.show_picture(picture, view)
-            self.plot.show_points(layers if is_sparse else (), is_dense=is_dense)
+            points = [each for each in layers if isinstance(each, Marks)] if is_sparse else []
+            self.plot.show_points(points, is_dense=is_dense)
             self.plot.show_labels(self._names())
             self.plot.pictures.show(self._pictures)
             self._say()

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.aggregate import (
-    Marks,
-    PointIndex,
-    Viewport,
-    home_view,
-    mark_radius,
-    mean_colours,
-    render,
-    resized,
-)
+from app.aggregate import PointIndex, Viewport, home_view, resized
+from app.picture import Marks, mark_radius, mean_colours, render
 from app.raster import least_colours
 
 

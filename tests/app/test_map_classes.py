@@ -1,5 +1,6 @@
 """The map of very many classes: which hold a colour, and how the others are found."""
 
+import itertools
 from dataclasses import replace
 
 import datashader as ds
@@ -8,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.aggregate import PointIndex, home_view, render
+from app.aggregate import PointIndex, home_view
+from app.picture import Rest, render
 from app.state import SessionState
-from app.views import map_legend
+from app.views import map_colours, map_legend
 from app.views.map_colours import MapColours
 from app.views.map_labels import ClassLabels, class_anchors
 from feature_store import queries
@@ -157,3 +159,53 @@ def test_a_name_that_has_no_colour_is_found(many):
     assert origin.startswith("10 classes with")
     assert map_legend.sought(many, "zebra") is None
     assert map_legend.sought(many, "") is None
+
+
+@pytest.mark.parametrize("n_classes", [10, 30])
+@pytest.mark.parametrize("by", ["true", "predicted"])
+def test_the_unselected_are_all_without_the_selected(runtime, many, monkeypatch, by, n_classes):
+    """Drawn as what is left, they look as they do point by point; what changed is noticed."""
+    ids = runtime.images.ids
+    state = SessionState({"": ids})
+    points = queries.map_points(runtime.store, "tsne")
+    colours = MapColours(runtime, PointIndex(points.image_id, points.x, points.y))
+    # Of many classes others have a colour of their own in each selection.
+    colours = many if n_classes == 30 else colours
+    palettes = set()
+    views = [home_view(colours.index.bounds(), 60, 50), home_view(colours.index.bounds(), 90, 80)]
+
+    def fail():
+        pytest.fail("the sums of all are known")
+
+    def drawn(most, *, hidden, chosen, view, dark):
+        monkeypatch.setattr(map_colours, "_MANY", most)
+        state.select(ids[chosen], "x") if chosen is not None else state.clear()
+        colours.follow(by=by, split="", selection=state.selection, hidden=frozenset(hidden))
+        layers = colours.layers(colours.inside(view), dark=dark)
+        palettes.add(colours.palette(dark=dark).tobytes())
+        kept = [replace(each, make=fail) if isinstance(each, Rest) else each for each in layers]
+        return render(kept, view), sum(isinstance(each, Rest) for each in layers)
+
+    some, others = slice(0, 400), slice(150, 160)
+    for view, dark, hidden in itertools.product(views, [False, True], [(), {(by, "2")}]):
+        first = {"hidden": hidden, "view": view, "dark": dark}
+        # Nothing is chosen: this is what all of them look like, and what is kept of it.
+        whole, _ = drawn(1, chosen=None, **first)
+        assert (whole == drawn(10**9, chosen=None, **first)[0]).all()
+        for chosen in (some, others, slice(0, 0), slice(None)):
+            left, made = drawn(1, chosen=chosen, **first)
+            plain, none = drawn(10**9, chosen=chosen, **first)
+            assert (made, none) == (1, 0)
+            assert (left[..., 3] == plain[..., 3]).all()
+            assert np.abs(left.astype(int) - plain.astype(int)).max() <= 1
+    assert (len(palettes) > 2) == (n_classes == 30), "one a theme where all have a colour"
+
+    # Of another view, theme or legend nothing is known: they are drawn point by point.
+    made = []
+    monkeypatch.setattr(map_colours, "_MANY", 1)
+    state.select(ids[some], "x")
+    colours.follow(by=by, split="", selection=state.selection, hidden=frozenset())
+    layers = colours.layers(colours.inside(views[0]), dark=False)
+    noted = replace(layers[0], make=lambda: made.append(1) or layers[0].make())
+    assert (render([noted, layers[1]], views[0]) == render(layers, views[0])).all()
+    assert made == [1]

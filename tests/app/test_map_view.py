@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
-from app.aggregate import Marks, Viewport, render
+from app.aggregate import Viewport
+from app.picture import Marks, render
 from app.state import SessionState
 from app.views import map_measures, map_parts, map_pictures
 from app.views.map_pictures import Candidate, lay_out
