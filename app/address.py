@@ -270,9 +270,15 @@ def write(state: SessionState, runtime: Runtime) -> dict[str, str]:
         parts["errors"] = _words([state.errors])
     if state.split != usual_split(state.splits):
         parts["split"] = state.split or ALL
-    if {"pattern", "order"} & set(parts) or state.filters:
+    is_usual = state.path_set == usual_path_set(store)
+    if {"pattern", "order"} & set(parts) or state.filters or not is_usual:
         parts["paths"] = state.path_set
     return {name: text for name, text in parts.items() if text}
+
+
+def usual_path_set(store: Store) -> str:
+    """Return the path set that a store shows first."""
+    return str(dict(store.info.get("view") or {}).get("path_set", "balanced"))
 
 
 def find_image(text: str, store: Store) -> int | None:

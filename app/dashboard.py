@@ -201,13 +201,12 @@ class Dashboard:
 
     def _start_state(self, query: dict[str, str]) -> SessionState:
         runtime = self.runtime
-        view = runtime.store.info.get("view", {})
         state = SessionState(
             dict(runtime.splits),
             first=lambda ids: self._first(ids, self.state.order),
             dark=query.get("theme") == "dark",
             split=usual_split(runtime.splits),
-            path_set=str(view.get("path_set", "balanced")),
+            path_set=address.usual_path_set(runtime.store),
         )
         found = address.resolve(address.read(query), runtime, state)
         self._refused = found.refused

@@ -130,6 +130,8 @@ def _image(image_id: int, images: ImageTable) -> Found:
 
 def _filter(name: str, index: int, layers: Mapping[str, tuple[int, int]]) -> Found:
     known = {layer.lower(): place for layer, place in layers.items()}
+    # Chips say 5_1·12 of conv5_1.
+    known = {layer.removeprefix("conv"): place for layer, place in known.items()} | known
     if name.lower() not in known:
         shown = ", ".join(list(layers)[:6])
         return Found(reason=f"There is no layer {name}; there are {shown}.")

@@ -27,6 +27,17 @@ export function render({ model, view, el }) {
     if (bar && tool) bar.active_drag = tool
   }
 
+  // A press of 300 ms before the first move ends Bokeh's gesture, and nobody is told: who thinks
+  // where to begin, or whose page is busy, would draw nothing.
+  function wait(tries = 1200) {
+    const models = [...(view.model.document?._all_models.values() ?? [])]
+    const figure = models.find((one) => one.toolbar?.name === `${model.action_toolbar}-toolbar`)
+    const gestures = figure && window.Bokeh?.index.find_one(figure)?.canvas_view?.ui_event_bus?.ui_gestures
+    if (gestures) gestures.constructor.press_threshold = 2 ** 30
+    else if (tries) setTimeout(() => wait(tries - 1), 100)
+  }
+  if (model.action_toolbar) wait()
+
   const box = document.createElement("div")
   const pop = document.createElement("div")
   pop.className = "pop"

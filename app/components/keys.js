@@ -61,7 +61,9 @@ export function render({ model, el }) {
   const typing = (event) => {
     const target = event.composedPath()[0]
     if (!target || !target.tagName) return false
-    if (["TEXTAREA", "SELECT"].includes(target.tagName) || target.isContentEditable) return true
+    if (target.tagName === "TEXTAREA" || target.isContentEditable) return true
+    // A list that was used keeps the focus: only its own keys are its own, while it is closed.
+    if (target.tagName === "SELECT") return event.key.startsWith("Arrow") || (CSS.supports("selector(:open)") && target.matches(":open"))
     if (target.tagName === "INPUT" && target.type !== "range") return true
     const slider = target.type === "range" || target.getAttribute("role") === "slider"
     return slider && event.key.startsWith("Arrow")
@@ -76,7 +78,8 @@ export function render({ model, el }) {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event) || !KEYS.has(event.key)) return
     // The browser itself closes a popover on Escape: that is one step, and the page takes none.
     if (event.key === "Escape" && (event.defaultPrevented || deep("[popover=auto]:popover-open").length)) return
-    if (event.key === "/" || event.key.startsWith("Arrow")) event.preventDefault()
+    // A closed list would otherwise jump to the entry that begins with the letter.
+    if (event.key === "/" || event.key.startsWith("Arrow") || event.composedPath()[0].tagName === "SELECT") event.preventDefault()
     if (event.key === "/") document.dispatchEvent(new CustomEvent("vatun-search"))
     else model.send_msg({ key: event.key })
   }

@@ -37,7 +37,7 @@ export function render({ model, el }) {
     const at = active?.dataset?.key, was = active?.tagName
     box.classList.toggle("wide", Boolean(d.ramp))
     const longest = Math.max(0, ...(d.items || []).map((item) => item.name.length + item.count.length))
-    box.style.setProperty("--w", `${Math.round(Math.min(24 + 6.1 * longest, 250))}px`)
+    box.style.setProperty("--w", `${Math.round(Math.min(24 + 6.1 * longest, 170))}px`)
     box.replaceChildren()
     if (d.ramp) {
       const ramp = h("i", { class: d.ramp.reversed ? "ramp reversed" : "ramp" })

@@ -156,6 +156,7 @@ export function render({ model, el }) {
   function draw() {
     const d = model.measures_data
     el.firstChild.classList.toggle("old", Boolean(d.is_computing))
+    el.firstChild.classList.toggle("first", Boolean(d.is_computing) && !d.ranking)
     for (const name of Object.keys(parts)) parts[name].set(d[name])
   }
   const ask = onceAFrame(model, ["measures_data"], draw)

@@ -383,7 +383,8 @@ class MapColours:
             wrong = self.codes("correct") == 1
             return [
                 self._marks(mask & ~wrong, colours, radius, opacity),
-                self._marks(mask & wrong, colours, 1.25 * radius, opacity),
+                # Smaller than a pixel, a larger mark would hide those beside it.
+                self._marks(mask & wrong, colours, (1.25 if radius >= 1 else 1) * radius, opacity),
             ]
         if self.kind == "number":
             unknown = self.codes(self.by) < 0

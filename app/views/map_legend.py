@@ -47,7 +47,8 @@ def legend_data(colours: MapColours) -> dict[str, Any]:
             _item(colours, code, name, colour, int((codes == code).sum()))
             for code, name, colour in _CORRECT
         ]
-        return {"items": [*items, *_missing(colours, unknown)], "note": ""}
+        note = "wrong ones are drawn on top"
+        return {"items": [*items, *_missing(colours, unknown)], "note": note}
     names = colours.value_names()
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     slots = colours.slots

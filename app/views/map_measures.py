@@ -244,6 +244,13 @@ def _flip_numbers(runtime: Runtime, name: str) -> Numbers:
     furthest = float(known.max()) if len(known) else 1.0
     far = reach or furthest
     holds = bool(np.isinf(distances).any())
+    away = {abs(value - sweep.identity) for value in sweep.grid} - {0.0}
+    if holds and len(away) == 1:
+        # A change that is on or off: whoever flips does so at the same distance.
+        return Numbers(
+            values=distances, low=far, high=2 * far, low_text=orders.distance_text(sweep, far),
+            high_text="no flip", extreme="least", missing="not swept",
+        )  # fmt: skip
     return Numbers(
         values=distances,
         low=0.0,

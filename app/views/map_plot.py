@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import panel as pn
+from bokeh.events import SelectionGeometry
 from bokeh.models import BoxSelectTool, InlineStyleSheet, LassoSelectTool, PanTool
 from holoviews import streams
 
@@ -58,6 +59,8 @@ class Reports:
         (x, y) in coordinates; None, None when the pointer has left.
     region : bound method
         Geometry of a finished lasso or box.
+    drawn : callable
+        At once when one is finished, while the keys are as they were; ``region`` comes later.
     """
 
     ranges: Callable[[Any, Any], None]
@@ -65,6 +68,7 @@ class Reports:
     tap: Callable[[Any, Any], None]
     pointer: Callable[[Any, Any], None]
     region: Callable[[dict[str, Any]], None]
+    drawn: Callable[[], None]
 
 
 class _Layer(streams.Pipe):  # type: ignore[misc]
@@ -172,6 +176,10 @@ class MapPlot:
         # limits would be lost, and the first picture would stay stretched.
         pn.state.onload(lambda: tell(width, height))
 
+    def _on_drawn(self, event: Any) -> None:
+        if event.final:
+            self._reports.drawn()
+
     def _hook(self, plot: Any, _: Any) -> None:
         """Set what HoloViews has no option for, on the Bokeh figure itself."""
         figure = plot.state
@@ -190,6 +198,7 @@ class MapPlot:
             if name != "pan":
                 # Only the outline is wanted: a hit on a glyph would fade all others.
                 tool.update(renderers=[], continuous=False)
+        figure.on_event(SelectionGeometry, sessions.weakly(self._on_drawn))
         figure.outline_line_color = None
         # HoloViews would wait another tenth of a second.
         for callback in self._callbacks():

@@ -69,6 +69,7 @@ class MapView(pn.viewable.Viewer):
         self._runtime = runtime
         self._state = state
         self._keys = keys
+        self._held: str | None = None
         self._drag = "lasso"
         self._hovered: int | None = None
         self._pictures: list[Placed] = []
@@ -99,7 +100,7 @@ class MapView(pn.viewable.Viewer):
             self._view,
             Reports(
                 ranges=self.on_ranges, size=self.on_size, tap=self.on_tap,
-                pointer=self.on_pointer, region=self.on_region,
+                pointer=self.on_pointer, region=self.on_region, drawn=self.on_drawn,
             ),
         )  # fmt: skip
         self.plot.restyle(dark=state.dark)
@@ -406,11 +407,19 @@ class MapView(pn.viewable.Viewer):
             positions = self._index.in_box(x0, x1, y0, y1)
         # What the legend hides is not taken: people select what they see.
         ids = self._index.ids[positions[self._colours.visible[positions]]]
-        modifier = self._keys.keys_modifier if self._keys is not None else ""
+        modifier, self._held = self._modifier if self._held is None else self._held, None
         if len(ids):
             region = Region(self._state.projection, vertices)
             how = _HOW.get(modifier, "")
             self._state.select(ids, f"{kind} on Map", how=how, region=region)
+
+    @property
+    def _modifier(self) -> str:
+        return "" if self._keys is None else self._keys.keys_modifier
+
+    def on_drawn(self) -> None:
+        """Note which key a region was drawn with: the next press may come before it is handled."""
+        self._held = self._modifier
 
     def _pick(self, key: str) -> None:
         found = map_legend.picked(self._colours, key)

@@ -166,8 +166,7 @@ class NetworkView(pn.viewable.Viewer):
     def _follow_selection(self, *_: Any) -> None:
         self._detail.draw()
         self._ablation.forget_selection()
-        if self._cards.card_strip:
-            self._cards.card_strip = {**self._cards.card_strip, "few": self._forecast()}
+        self._draw_strip()
         # Who looks behind an error goes on doing so: images are selected on the way.
         if self.order != "errors" and not self._state.is_returning:
             self._state.pattern_order = "selection" if not self._state.selection.is_all else ""

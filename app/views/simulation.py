@@ -250,12 +250,13 @@ class SimulationView(pn.viewable.Viewer):
             return
         table = runtime.images
         rows = table.rows(state.universe)
-        with pn.io.hold():
-            state.simulation_class = index
-            state.select(
-                table.ids[rows[table.true_class[rows] == index]],
-                f"class {safe.plain(runtime.class_names[index], limit=40)} on Simulation",
-            )
+        name = safe.plain(runtime.class_names[index], limit=40)
+        # Selected first: what shows the selection at once need not wait for the curves.
+        state.select(
+            table.ids[rows[table.true_class[rows] == index]],
+            f"{name if name.startswith('class ') else f'class {name}'} on Simulation",
+        )
+        state.simulation_class = index
 
     def _pick_point(self, index: int, magnitude: float, predicted: int | None) -> None:
         """Select the images behind a point of a curve."""
@@ -278,14 +279,13 @@ class SimulationView(pn.viewable.Viewer):
                 f"None of {found.n_swept:,} swept {names[index]} images is {what} at {where}."
             )
             return
-        with pn.io.hold():
-            self._curves.curves_said = ""
-            state.simulation_class = index
-            state.select(
-                found.image_id,
-                f"{names[index]} {what} at {where}, {len(found.image_id):,} of "
-                f"{found.n_swept:,} swept",
-            )
+        self._curves.curves_said = ""
+        state.select(
+            found.image_id,
+            f"{names[index]} {what} at {where}, {len(found.image_id):,} of "
+            f"{found.n_swept:,} swept",
+        )
+        state.simulation_class = index
 
     def _find_class(self, text: str, is_final: bool) -> None:
         """Offer the classes whose name holds what was typed; the last word frames one."""

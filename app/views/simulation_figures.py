@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import safe, theme
+from app import orders, safe, theme
 from app.views.simulation_curves import axis_ticks, magnitude_text
 from feature_store import QueryError, queries
 
@@ -317,6 +317,8 @@ def flips(
         Card ``flips`` of ``SimulationMeasures``; the class with the smallest median first.
     """
     found = queries.flip_quantiles(store, perturbation, quantiles=SHARES)
+    known_sweeps = queries.swept_perturbations(store)
+    sweep = next(each for each in known_sweeps if each.name == perturbation)
     reach = queries.flip_distances(store, perturbation)[1]
     finite = reach[np.isfinite(reach)]
     widest = float(finite.max()) if len(finite) else 1.0
@@ -326,7 +328,7 @@ def flips(
     order = _kept_in_view(order, found.true_class, shown, MOST_GROUPS)
 
     def text(value: float) -> str:
-        return _NEVER if np.isnan(value) else distance_text(perturbation, value)
+        return _NEVER if np.isnan(value) else orders.distance_text(sweep, value)
 
     return {
         "note": f"{label}: distance from no change",
@@ -364,13 +366,6 @@ def _kept_in_view(
     kept = order[:most]
     mine = [k for k in order if shown is not None and classes[k] == shown]
     return kept if not mine or mine[0] in kept else [mine[0], *kept[:-1]]
-
-
-def distance_text(perturbation: str, value: float) -> str:
-    """Return a distance from the identity as the page writes it."""
-    if perturbation in {"horizontal_flip", "vertical_flip"}:
-        return "on"
-    return magnitude_text(perturbation, value)
 
 
 def images(

@@ -93,8 +93,7 @@ class MeasuresView(pn.viewable.Viewer):
             return
         self._asked = asked
         self._ticket += 1
-        if self.cards.measures_data:
-            self.cards.measures_data = {**self.cards.measures_data, "is_computing": True}
+        self.cards.measures_data = {**self.cards.measures_data, "is_computing": True}
         pn.state.execute(partial(self.answer, self._ticket))
 
     async def answer(self, ticket: int) -> None:

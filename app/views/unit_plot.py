@@ -16,9 +16,11 @@ from app.components.controls import Choice
 from app.components.unit_view import MOST_FILTERS, UnitView
 from app.inference import VatunError
 from app.state import Selection
+from app.stores import words_of
 from app.views import filter_figures, pattern_figures, pattern_list
 from app.worker import WorkerError
-from feature_store import StoreError, queries
+from feature_store import StoreError, TableMissingError, queries
+from feature_store.errors import ImageNotFoundError
 from feature_store.queries import mean_percentiles
 
 if TYPE_CHECKING:
@@ -259,12 +261,12 @@ class UnitPlot:
         """Draw the path of the image under test at once; its activations follow."""
         state = self._state
         live = pattern_list.live_path(state)
+        self._notice = ""
         path, other = self._stored_path(), list(live or ())
         if state.upload is not None:
             path, other = other, []
         self.units.param.update(unit_path=path, unit_other=other)
         self.units.unit_label = self._spoken()
-        self._notice = ""
         self._follow_subject()
 
     def _follow_selection(self, *_: Any) -> None:
@@ -309,7 +311,10 @@ class UnitPlot:
             return []
         try:
             return [int(v) for v in queries.path_of(store, self._state.path_set, focus)]
-        except StoreError:
+        except (TableMissingError, ImageNotFoundError):
+            return []
+        except StoreError as error:
+            self._notice = safe.plain(words_of(error, store.path), limit=200)
             return []
 
     async def shade(self, subject: object) -> None:

@@ -91,7 +91,7 @@ class TopImages:
 
 def layers(store: Store) -> tuple[LayerRow, ...]:
     """Return the captured layers, in the order in which they fire."""
-    rows = store.table("layers").order("layer_index").to_arrow_table().to_pylist()
+    rows = store.arrow("SELECT * FROM layers ORDER BY layer_index").to_pylist()
     names = LayerRow.__dataclass_fields__
     return tuple(LayerRow(**{name: row[name] for name in names}) for row in rows)
 
@@ -420,10 +420,10 @@ def _row(store: Store, table: str, image_id: int) -> list[float]:
     """Return the wide columns of one image."""
     store.entry(table)
     name = table.replace("/", "__")
-    rows = store.sql(
+    found = store.arrow(
         f'SELECT * EXCLUDE (image_id) FROM "{name}" WHERE image_id = ?', int(image_id)
-    ).fetchall()
-    if not rows:
+    )
+    if not len(found):
         msg = f"image {image_id} has no row in the table {table!r} of {store.path}"
         raise ImageNotFoundError(msg)
-    return [np.nan if value is None else value for value in rows[0]]
+    return [np.nan if value is None else value for value in found.to_pylist()[0].values()]

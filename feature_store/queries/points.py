@@ -241,17 +241,18 @@ def _stored_columns(store: Store) -> tuple[StoredColumn, ...]:
             kind = _kind(field.type)
             if kind and field.name not in left_out:
                 found.append((table, field.name, kind))
-    asked = [
-        f"min({value}), max({value}), count(*) - count({value})"
-        for value in (_expression(table, name) for table, name, _ in found)
-    ]
     if not found:
         return ()
-    row = store.sql(f"SELECT {', '.join(asked)} FROM {PREDICTED}").fetchall()[0]
+    asked = [
+        f"min({value}) AS least_{at}, max({value}) AS greatest_{at}, "
+        f"count(*) - count({value}) AS missing_{at}"
+        for at, value in enumerate(_expression(table, name) for table, name, _ in found)
+    ]
+    row = store.arrow(f"SELECT {', '.join(asked)} FROM {PREDICTED}").to_pylist()[0]
     return tuple(
         StoredColumn(
-            table=table, name=name, kind=kind, least=_text(row[3 * at]),
-            greatest=_text(row[3 * at + 1]), n_missing=int(row[3 * at + 2]),
+            table=table, name=name, kind=kind, least=_text(row[f"least_{at}"]),
+            greatest=_text(row[f"greatest_{at}"]), n_missing=int(row[f"missing_{at}"]),
         )
         for at, (table, name, kind) in enumerate(found)
     )  # fmt: skip

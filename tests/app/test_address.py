@@ -153,6 +153,8 @@ def test_a_link_does_not_say_what_goes_without_saying(state, runtime):
     assert set(address.write(state, runtime)) == {"image"}
     state.param.update(filters=((0, 3),), pattern_order="filters")
     assert set(address.write(state, runtime)) == {"image", "filters", "paths"}
+    state.param.update(filters=(), pattern_order="image", path_set="mean")
+    assert address.write(state, runtime)["paths"] == "mean"
     # The selection is in no link, so neither is an order that needs it.
     state.pattern_order = "selection"
     assert "order" not in address.write(state, runtime)

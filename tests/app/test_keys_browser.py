@@ -138,3 +138,16 @@ def test_a_click_on_an_empty_place_takes_the_focus_away(page):
     page.mouse.click(6, LAPTOP[1] - 8)
     page.wait_for_timeout(500)
     assert is_lost(page)
+
+
+def test_a_list_that_was_used_leaves_the_keys_to_the_page(page):
+    page.keyboard.press("3")
+    wait_for(lambda: view_of_focus(page) == "c", what="view C")
+    orders = page.get_by_label("Which patterns")
+    orders.select_option("distinctive")
+    orders.focus()
+    page.keyboard.press("f")
+    wait_for(lambda: not page.locator(".view-a").is_visible(), what="view C alone")
+    assert orders.input_value() == "distinctive", "f is no letter for the list"
+    page.keyboard.press("Escape")
+    wait_for(lambda: page.locator(".view-a").is_visible(), what="all views")

@@ -316,6 +316,19 @@ def test_a_large_map_is_not_stretched_before_its_first_zoom(digits_server, open_
     assert timeout == 30, "milliseconds that a turn of the wheel waits"
 
 
+def test_who_thinks_before_drawing_draws(page):
+    """Bokeh gives up a drag whose press lasts 300 ms before the first move."""
+    total = drawn(page)
+    first, *others = circle(page, 0.6)
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.wait_for_timeout(900)
+    for point in others:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+    wait_for(lambda: selected_count(page) < total, what="the selection")
+
+
 def numbers(rows):
     return [int(row) for row in rows.evaluate_all("each => each.map((row) => row.dataset.image)")]
 

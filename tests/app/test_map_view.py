@@ -510,3 +510,42 @@ def test_no_name_lies_on_the_note_of_a_changed_image(view, state):
     assert sum(after[one] != before[one] for one in before) < len(before), "others stay"
     state.changed_place = None
     assert names() == before
+
+
+class Keys:
+    """Which modifier the browser has told of last."""
+
+    keys_modifier = ""
+
+
+def test_a_region_counts_with_the_key_that_it_was_drawn_with(runtime, state):
+    view = MapView(runtime, state, keys=Keys())
+    view.on_size(SIDE, SIDE)
+    least_x, most_x, least_y, most_y = view._colours.bounds
+    middle = (least_x + most_x) / 2
+    left, all_ = box(least_x, least_y, middle, most_y), box(least_x, least_y, most_x, most_y)
+    view.on_region(all_)
+    everything = len(state.selection)
+    # The next press comes before the region is handled, and says that no key is held.
+    view._keys.keys_modifier = "alt"
+    view.on_drawn()
+    view._keys.keys_modifier = ""
+    view.on_region(left)
+    rest = len(state.selection)
+    assert 0 < rest < everything
+    view.on_region(left)
+    assert len(state.selection) == everything - rest, "the next one counts by its own"
+
+
+def test_a_change_that_is_on_or_off_tells_a_flip_from_none(runtime, state):
+    name = "flip:horizontal_flip"
+    numbers = map_measures.numbers(runtime, name)
+    holds, flips = np.isinf(numbers.values), np.isfinite(numbers.values)
+    assert holds.any()
+    assert flips.any()
+    assert (numbers.low_text, numbers.high_text) == ("on", "no flip")
+    state.colour_by = name
+    view = MapView(runtime, state)
+    codes = view._colours.codes(name)
+    rows = view._colours.rows_of(slice(None))
+    assert set(codes[holds[rows]]).isdisjoint(set(codes[flips[rows]]))

@@ -116,6 +116,21 @@ def test_a_selection_without_pattern_says_so_and_how_to_go_on(view, state, runti
         assert cards(view) or offers_skips
 
 
+def test_the_card_of_a_filter_follows_the_split_and_the_selection(view, state, runtime):
+    state.choose_filters(((1, 5),))
+    for split in ("train", "test"):
+        state.show_split(split)
+        strip = view._cards.card_strip
+        shown = [image["id"] for image in strip["images"]]
+        assert set(shown) <= set(runtime.splits[split].tolist())
+        view._receive({"kind": "select_top"})
+        assert set(state.selection.ids.tolist()) >= set(shown), "its button selects what it shows"
+        state.select(runtime.splits[split][:30], "x")
+        dims = {image["id"]: image["is_dim"] for image in view._cards.card_strip["images"]}
+        assert dims == {image: image not in state.selection for image in dims}
+        state.clear()
+
+
 def test_a_filter_lists_its_patterns_and_its_strongest_images(view, state, runtime):
     layer, winner = next((k, v) for k, v in enumerate(view._plot.units.unit_path) if v >= 0)
     view._plot.pick(layer, winner, False)

@@ -113,6 +113,7 @@ def test_ids_and_filters(images):
     assert ask("5", images).image_id == 5
     assert ask("image 3", images).image_id == 3
     assert ask("conv5_1/12", images).filter == (10, 12)
+    assert ask("5_1·12", images).filter == (10, 12), "as chips name it"
     assert ask("features.0 / 63", images).filter == (0, 63)
 
 

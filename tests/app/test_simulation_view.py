@@ -164,7 +164,7 @@ def test_an_overtaken_question_draws_nothing(view, state):
     state.maximised = "d"
     state.simulation_measure = "accuracy"
     run(view._measures.answer(1))
-    assert view._measures.cards.measures_data == {}
+    assert view._measures.cards.measures_data == {"is_computing": True}
     run(view._measures.answer(2))
     assert "accuracy" in view._measures.cards.measures_data["ranking"]["note"]
 
@@ -188,7 +188,7 @@ def test_the_cards_say_what_the_queries_found(view, state, runtime):
     quantiles = queries.flip_quantiles(runtime.store, "rotation", quantiles=(0.5,))
     for row in cards["flips"]["rows"]:
         middle = quantiles.distances[list(runtime.class_names).index(row["name"]), 0]
-        assert row["texts"][2] == ("none" if np.isnan(middle) else f"{middle:.0f}°")
+        assert row["texts"][2] == ("none" if np.isnan(middle) else f"±{middle:.0f}°")
     images = cards["images"]
     assert "test images, as train was not swept" in images["note"]
     table = runtime.images

@@ -11,6 +11,7 @@ from feature_store import (
     Store,
     StoreCorruptError,
     StoreNotFoundError,
+    queries,
     verify_store,
 )
 
@@ -116,5 +117,7 @@ def test_a_damaged_page_is_no_wrong_question(demo):
     with Store.open(demo) as store:
         with pytest.raises(StoreCorruptError, match=r"paths__paper cannot be read.*vatun verify"):
             store.arrow("SELECT * FROM paths__paper")
+        with pytest.raises(StoreCorruptError, match="paths__paper"):
+            queries.path_of(store, "paper", 0)
         with pytest.raises(QueryError, match="no_such_column"):
             store.arrow("SELECT no_such_column FROM paths__paper")
