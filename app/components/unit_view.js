@@ -111,7 +111,7 @@ export function render({ model, el }) {
       // Where both lines do not fit, the name alone may.
       for (const wide of [Math.max(name, figures), name]) {
         // A label may step aside for its neighbour, as long as it stays at its block.
-        const middle = Math.min(Math.max(wanted, wide / 2 + 1, free + 4 + wide / 2), box.clientWidth - wide / 2 - 1)
+        const middle = Math.min(Math.max(wanted, wide / 2 + 8, free + 4 + wide / 2), box.clientWidth - wide / 2 - 8)
         if (middle - wide / 2 < free + 4 || Math.abs(middle - wanted) >= 16) continue
         pen.font = `600 11px ${css("font")}`
         pen.fillStyle = css("ink")

@@ -155,7 +155,8 @@ def items(
         card |= {
             "images": pattern_figures.thumbs(runtime, each.image_ids[:16], selection, focus),
             "count": f"{there.n_member_errors:,}",
-            "of": f" of its {there.n_members:,} {_name(runtime, found.true_class)} on this half",
+            "of": f" of its {there.n_members:,} {_name(runtime, found.true_class)} "
+            "images on this half",
             "count_help": _counted(found, each, pattern),
             "lift": f"{there.lift or 0:.1f}×",
             "q": f"q {each.confirmation_q:.2g}",

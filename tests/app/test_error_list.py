@@ -84,7 +84,11 @@ def test_a_confirmed_pattern_is_shown_by_the_half_that_did_not_choose_it(runtime
         found, runtime, "balanced", names=NAMES, modules=NAMES,
         selection=state.selection, focus=None, universe=state.universe,
     )  # fmt: skip
-    assert (card["id"], card["count"], card["of"]) == (3, "6", " of its 9 nine on this half")
+    assert (card["id"], card["count"], card["of"]) == (
+        3,
+        "6",
+        " of its 9 nine images on this half",
+    )
     assert card["lift"] == "2.5×"
     assert "6 of its 9 images of nine on this half are predicted three" in card["why"]
     assert "2 more patterns hold mostly the same errors" in card["why"]
