@@ -304,6 +304,7 @@ def run(folder: Path, *arguments: str) -> SimpleNamespace:
     return SimpleNamespace(text=done.stdout, said=done.stderr, rows=rows, raw=raw.read_text())
 
 
+@pytest.mark.accept
 def test_the_shortcut_is_learnt_and_found_and_the_control_is_not_blamed(quick):
     assert quick.rows["learnt/shortcut/texture"] == 1
     assert quick.rows["learnt/independent/texture"] == 0

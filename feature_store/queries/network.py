@@ -91,6 +91,7 @@ class TopImages:
 
 def layers(store: Store) -> tuple[LayerRow, ...]:
     """Return the captured layers, in the order in which they fire."""
+    store.entry("layers")
     rows = store.arrow("SELECT * FROM layers ORDER BY layer_index").to_pylist()
     names = LayerRow.__dataclass_fields__
     return tuple(LayerRow(**{name: row[name] for name in names}) for row in rows)

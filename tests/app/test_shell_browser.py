@@ -75,8 +75,16 @@ def test_the_table_of_the_simulation_lies_beside_its_chart(digits_server, open_p
     page = open_page(digits_server.url)
     page.wait_for_selector(".view-d .over .pl svg")
     chart = page.locator(".view-d .over .pl").bounding_box()
-    page.mouse.move(chart["x"] + chart["width"] * 0.4, chart["y"] + chart["height"] * 0.1)
-    page.locator(".view-d .read").wait_for()
+
+    def is_read():
+        # What is drawn anew under a pointer at rest says nothing until it moves.
+        for share in (0.38, 0.4):
+            page.mouse.move(
+                chart["x"] + chart["width"] * share, chart["y"] + chart["height"] * 0.1
+            )
+        return page.locator(".view-d .read").is_visible()
+
+    wait_for(is_read, what="the figures under the pointer")
     table = page.locator(".view-d .read").bounding_box()
     assert "°" in text_of(page, ".view-d .read")
     is_beside = (

@@ -77,6 +77,7 @@ def test_what_only_changes_the_speed_reruns_nothing(site):
     assert site.doit("store:tiny")[:2] == (0, [])
 
 
+@pytest.mark.accept
 def test_other_weights_rerun_all_that_follows(site):
     site.change("epochs = 8", "epochs = 9")
     assert site.doit("store:tiny")[:2] == (0, ["train", "capture", *AFTER_CAPTURE])
@@ -120,6 +121,7 @@ def test_a_given_weights_file_is_compared_by_content(site):
     assert site.doit("paths:tiny")[:2] == (0, ["capture", "paths"])
 
 
+@pytest.mark.accept
 def test_other_projects_work_beside_a_broken_one_and_one_without_weights(site):
     (site.folder / "projects" / "broken.toml").write_text(BROKEN)
     (site.folder / "projects" / "bare.toml").write_text(NO_WEIGHTS)
