@@ -68,6 +68,8 @@ class Rest:
         Share of its own colour that a point keeps.
     ground : ndarray of shape (3,), float32
         Colour that makes up the remainder.
+    radius, opacity : float
+        As in ``Marks``.
     """
 
     subject: Subject

@@ -78,4 +78,3 @@ def test_sessions_on_a_large_map_leave_nothing(tmp_path):
     rows = rows_of("million", tmp_path, "--quick")
     for classes in (10, 1_000):
         assert rows[f"sessions_left_alive_{classes}"] == 0
-        assert rows[f"tap_ms_{classes}"] > 0

@@ -103,7 +103,6 @@ class NetworkView(pn.viewable.Viewer):
         sets = {name: label for name, label in known if self._has_set(name)}
         self._sets = Choice.of(sets, state.path_set, label="Path set")
         self._sets.css_classes = ["vt-wide"]
-        self._sets.visible = bool(sets)
         self._sets.stylesheets = [*self._sets.stylesheets, _SETS_CSS]
         self._plot = UnitPlot(runtime, state, self._layers)
         self._cards = PatternCards(

@@ -295,3 +295,14 @@ def test_a_resized_map_keeps_what_was_seen():
 def test_more_points_make_smaller_marks():
     radii = [mark_radius(count) for count in (10, 500, 1500, 5000, 15_000, 50_000, 10**6)]
     assert radii == sorted(radii, reverse=True)
+
+
+def test_density_is_the_more_opaque_the_more_points_and_equal_is_not():
+    x = np.array([0.0, 0.0, 0.0, 0.0, 0.6], np.float32)
+    marks = Marks(x, np.zeros(5, np.float32), np.zeros((5, 3), np.float32), radius=0.5)
+    view = Viewport((-1.0, 1.0), (-1.0, 1.0), 5, 5)
+    dense = render([marks], view, is_dense=True)[2, :, 3]
+    equal = render([marks], view, is_dense=False)[2, :, 3]
+    assert dense[2] == 255
+    assert 0 < dense[4] < 255
+    assert equal[2] == equal[4] == 255

@@ -12,9 +12,10 @@ import pytest
 from app.aggregate import PointIndex, home_view
 from app.picture import Rest, render
 from app.state import SessionState
-from app.views import map_colours, map_legend
+from app.views import map_colours, map_legend, map_measures
 from app.views.map_colours import MapColours
 from app.views.map_labels import ClassLabels, class_anchors
+from app.views.map_view import MapView
 from feature_store import queries
 
 
@@ -209,3 +210,17 @@ def test_the_unselected_are_all_without_the_selected(runtime, many, monkeypatch,
     noted = replace(layers[0], make=lambda: made.append(1) or layers[0].make())
     assert (render([noted, layers[1]], views[0]) == render(layers, views[0])).all()
     assert made == [1]
+
+
+def test_a_change_that_is_on_or_off_tells_a_flip_from_none(runtime, state):
+    name = "flip:horizontal_flip"
+    numbers = map_measures.numbers(runtime, name)
+    holds, flips = np.isinf(numbers.values), np.isfinite(numbers.values)
+    assert holds.any()
+    assert flips.any()
+    assert (numbers.low_text, numbers.high_text) == ("on", "no flip")
+    state.colour_by = name
+    view = MapView(runtime, state)
+    codes = view._colours.codes(name)
+    rows = view._colours.rows_of(slice(None))
+    assert set(codes[holds[rows]]).isdisjoint(set(codes[flips[rows]]))

@@ -13,7 +13,6 @@ from app.aggregate import Viewport
 from app.picture import Marks, render
 from app.state import SessionState
 from app.views import map_measures, map_parts, map_pictures
-from app.views.map_pictures import Candidate, lay_out
 from app.views.map_view import MapView
 from feature_store import QueryError, queries
 
@@ -398,17 +397,6 @@ def test_a_store_without_a_map_says_what_to_run(runtime, state):
     assert "doit embed:bare" in map_parts.why_no_map(Bare()).object
 
 
-def test_density_is_the_more_opaque_the_more_points_and_equal_is_not():
-    x = np.array([0.0, 0.0, 0.0, 0.0, 0.6], np.float32)
-    marks = Marks(x, np.zeros(5, np.float32), np.zeros((5, 3), np.float32), radius=0.5)
-    view = Viewport((-1.0, 1.0), (-1.0, 1.0), 5, 5)
-    dense = render([marks], view, is_dense=True)[2, :, 3]
-    equal = render([marks], view, is_dense=False)[2, :, 3]
-    assert dense[2] == 255
-    assert 0 < dense[4] < 255
-    assert equal[2] == equal[4] == 255
-
-
 @pytest.mark.parametrize(
     ("action", "shift", "scale"),
     [("in", (0, 0), 1 / 1.5), ("out", (0, 0), 1.5), ("left", (-0.25, 0), 1), ("up", (0, 0.25), 1)],
@@ -437,33 +425,6 @@ def test_zooming_without_end_stays_finite(view):
 
 
 # -- thumbnails --------------------------------------------------------------------------
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, map_pictures.MOST))
-def test_no_thumbnail_lies_on_another_on_a_point_or_over_the_edge(seed, count):
-    generator = np.random.default_rng(seed)
-    places = generator.uniform(0, 1, (count, 2))
-    port = Viewport((0.0, 1.0), (0.0, 1.0), 380, 320)
-    candidates = [
-        Candidate(
-            image_id=at, x=float(x), y=float(y), colour="#000000", is_wrong=False,
-            is_dimmed=False,
-        )
-        for at, (x, y) in enumerate(places)
-    ]  # fmt: skip
-    placed = lay_out(candidates, port)
-    assert len({one.image_id for one, _, _ in placed}) == len(placed)
-    half = map_pictures.SIDE / 2
-    points = places * [380, 320]
-    for at, (_, x, y) in enumerate(placed):
-        assert half <= x <= 380 - half
-        assert half <= y <= 320 - half
-        assert (np.abs(points - [x, y]).max(axis=-1) > half).all()
-        for _, other_x, other_y in placed[:at]:
-            assert max(abs(other_x - x), abs(other_y - y)) >= map_pictures.SIDE
-    if count == 1:
-        assert len(placed) == 1
 
 
 def test_few_points_have_the_pictures_of_exactly_their_images(view, state, runtime):
@@ -535,17 +496,3 @@ def test_a_region_counts_with_the_key_that_it_was_drawn_with(runtime, state):
     assert 0 < rest < everything
     view.on_region(left)
     assert len(state.selection) == everything - rest, "the next one counts by its own"
-
-
-def test_a_change_that_is_on_or_off_tells_a_flip_from_none(runtime, state):
-    name = "flip:horizontal_flip"
-    numbers = map_measures.numbers(runtime, name)
-    holds, flips = np.isinf(numbers.values), np.isfinite(numbers.values)
-    assert holds.any()
-    assert flips.any()
-    assert (numbers.low_text, numbers.high_text) == ("on", "no flip")
-    state.colour_by = name
-    view = MapView(runtime, state)
-    codes = view._colours.codes(name)
-    rows = view._colours.rows_of(slice(None))
-    assert set(codes[holds[rows]]).isdisjoint(set(codes[flips[rows]]))
