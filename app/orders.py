@@ -120,10 +120,8 @@ def sorted_rows(runtime: Runtime, rows: NDArray[np.int64], order: str) -> NDArra
     whole = _whole(runtime, order)
     if len(rows) == len(whole.rows):
         return whole.rows
-    # Of very many, picking them from the order of all is quicker than sorting them.
-    is_wanted = np.zeros(len(whole.rows), dtype=bool)
-    is_wanted[rows] = True
-    found: NDArray[np.int64] = whole.rows[is_wanted[whole.rows]]
+    # Of very many, sorting their places in the order of all is quicker than sorting their values.
+    found: NDArray[np.int64] = whole.rows[np.sort(whole.places[rows])]
     return found
 
 
@@ -143,10 +141,11 @@ def sorted_ids(runtime: Runtime, rows: NDArray[np.int64], order: str) -> NDArray
 
 @dataclass(frozen=True, eq=False)
 class _Whole:
-    """All rows of a store in an order, and their image ids."""
+    """All rows of a store in an order, their image ids, and the place of every row in it."""
 
     rows: NDArray[np.int64]
     ids: NDArray[np.int32]
+    places: NDArray[np.int32]
 
 
 def _whole(runtime: Runtime, order: str) -> _Whole:
@@ -155,9 +154,11 @@ def _whole(runtime: Runtime, order: str) -> _Whole:
         kept = _wholes.setdefault(runtime, OrderedDict())
         if order not in kept:
             rows = _argsort(order_values(runtime, order))
-            kept[order] = _Whole(rows, runtime.images.ids[rows])
-            for made in (kept[order].rows, kept[order].ids):
-                made.flags.writeable = False
+            places = np.empty(len(rows), np.int32)
+            places[rows] = np.arange(len(rows), dtype=np.int32)
+            kept[order] = made = _Whole(rows, runtime.images.ids[rows], places)
+            for shared in (made.rows, made.ids, made.places):
+                shared.flags.writeable = False
             while len(kept) > _KEPT:
                 kept.popitem(last=False)
         kept.move_to_end(order)

@@ -156,6 +156,16 @@ class Runtime:
         return {"": table.ids, **by_name} if len(by_name) > 1 else {"": table.ids}
 
     @cached_property
+    def errors(self) -> Mapping[str, tuple[int, int]]:
+        """Images with a label, and wrong predictions among them, by split."""
+        table = self.images
+        rows = {name: table.rows(ids) for name, ids in self.splits.items()}
+        return {
+            name: (int((table.true_class[at] >= 0).sum()), int(table.is_wrong[at].sum()))
+            for name, at in rows.items()
+        }
+
+    @cached_property
     def sweeps(self) -> Mapping[str, SweptPerturbation]:
         """Perturbations whose smallest flips may be shown, by name; none without a fresh sweep."""
         if "smallest_flips" in self.store.stale_tables():

@@ -41,13 +41,15 @@ def plain(text: object, *, limit: int = LABEL_LENGTH) -> str:
     """
     if text is None:
         return ""
+    kept = str(text)[: 4 * limit]
     # Characters of category C are control codes, direction overrides and lone surrogates: they can
-    # hide or reorder what a reader sees.
-    kept = "".join(
-        " " if character.isspace() else character
-        for character in str(text)[: 4 * limit]
-        if character.isspace() or not unicodedata.category(character).startswith("C")
-    )
+    # hide or reorder what a reader sees. Printable is what has none of them, and no space but " ".
+    if not kept.isprintable():
+        kept = "".join(
+            " " if character.isspace() else character
+            for character in kept
+            if character.isspace() or not unicodedata.category(character).startswith("C")
+        )
     line = " ".join(kept.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

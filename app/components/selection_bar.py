@@ -61,6 +61,7 @@ class SelectionBar(JSComponent):
         self._order: NDArray[np.int32] = np.zeros(0, np.int32)
         self._counted: tuple[object, ...] = ()
         self._said: dict[str, Any] = {}
+        self._offered: list[dict[str, Any]] = []
         super().__init__(**params)
         self._orders = orders.strip_orders(runtime)
         self.bar_orders = [{"value": key, "label": said} for key, said in self._orders.items()]
@@ -134,12 +135,13 @@ class SelectionBar(JSComponent):
             rows = table.rows(state.selected_ids)
             self._order = orders.sorted_ids(self._runtime, rows, self._order_name())
             self._said = self._texts(rows)
-            self.bar_exports = export.offers(self._runtime, len(rows))
+            self._offered = export.offers(self._runtime, len(rows))
             self._counted = asked
         with pn.io.hold():
             self.param.update(
                 bar_data={**self._said, **self._at(), "can": self._can()},
                 bar_film=self._film(),
+                bar_exports=self._offered,
             )
 
     def _can(self) -> dict[str, bool]:
@@ -153,9 +155,12 @@ class SelectionBar(JSComponent):
 
     def _texts(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         state, table = self._state, self._runtime.images
-        universe = table.rows(state.universe)
-        base = _share(table.is_wrong[universe])
-        total = f"{len(universe):,}"
+        of = len(state.universe)
+        # Counted once for all sessions: a million images take longer than the selection does.
+        errors = self._runtime.errors
+        known, all_wrong = errors.get(state.split, errors[""])
+        base = _share(all_wrong, of)
+        total = f"{of:,}"
         order = self._order_name()
         common = {
             **self._mix(rows),
@@ -166,17 +171,16 @@ class SelectionBar(JSComponent):
         if state.selection.is_all:
             return {
                 **common, "all": True, "n": total, "of": f"of {total} selected", "origin": "",
-                "share": f"{int(table.is_wrong[universe].sum()):,} wrong ({base})",
+                "share": f"{all_wrong:,} wrong ({base})",
                 "base": " · draw round points, or press / to search",
             }  # fmt: skip
         wrong = int(table.is_wrong[rows].sum())
-        known = int((table.true_class[universe] >= 0).sum())
-        rate = float(table.is_wrong[universe].sum() / known) if known else 0.0
+        rate = all_wrong / known if known else 0.0
         raised = len(rows) > 0 and wilson_interval(wrong, len(rows))[0] > rate
         return {
             **common, "all": False, "n": f"{len(rows):,}", "of": f"of {total} selected",
             "origin": safe.plain(state.selection.origin, limit=60),
-            "share": f"{'▲ ' if raised else ''}{wrong:,} wrong ({_share(table.is_wrong[rows])})",
+            "share": f"{'▲ ' if raised else ''}{wrong:,} wrong ({_share(wrong, len(rows))})",
             "raised": bool(raised),
             "base": f" · all images {base}",
             "hint": "No image matches. Undo, or clear the selection.",
@@ -232,9 +236,9 @@ class SelectionBar(JSComponent):
         }
 
 
-def _share(wrong: NDArray[np.bool_]) -> str:
+def _share(wrong: int, of: int) -> str:
     """Share of wrong predictions in per cent; one decimal where it is small."""
-    if not len(wrong):
+    if not of:
         return "0 %"
-    percent = 100 * float(wrong.mean())
+    percent = 100 * wrong / of
     return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"

@@ -91,6 +91,43 @@ class ClassLabels:
         )  # fmt: skip
 
 
+def clear_of(
+    names: list[tuple[float, float, str]],
+    place: tuple[float, float] | None,
+    box: tuple[float, float, float],
+    view: Viewport,
+) -> list[tuple[float, float, str]]:
+    """Move names that would lie on what is drawn at a place to just above it.
+
+    Parameters
+    ----------
+    names : list of (float, float, str)
+        Coordinates of the middle of their lower edges, and texts.
+    place : tuple of (float, float), or None
+        Coordinates; None leaves the names alone.
+    box : tuple of (float, float, float)
+        Pixels from the place to the left, right, and upper or lower end of what is drawn.
+    view : Viewport
+        What is seen.
+
+    Returns
+    -------
+    list of (float, float, str)
+        As many names, in their order.
+    """
+    if place is None:
+        return names
+    left, right, half = box
+    found = []
+    for x, y, text in names:
+        across, up = (x - place[0]) / view.unit_x, (y - place[1]) / view.unit_y
+        reach = _LETTER_WIDTH / 2 * len(text)
+        beside = across + reach < left or across - reach > right
+        apart = up > half or up + _LABEL_HEIGHT < -half
+        found.append((x, y if beside or apart else place[1] + half * view.unit_y, text))
+    return found
+
+
 def class_anchors(
     x: NDArray[np.float32], y: NDArray[np.float32], classes: NDArray[Any], n_classes: int
 ) -> NDArray[np.float64]:

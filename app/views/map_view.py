@@ -16,7 +16,7 @@ from app.picture import Marks, render
 from app.state import Region, usual_colouring, usual_shading
 from app.views import map_legend, map_measures, map_parts, map_pictures
 from app.views.map_colours import MapColours
-from app.views.map_labels import ClassLabels
+from app.views.map_labels import ClassLabels, clear_of
 from app.views.map_plot import MapPlot, Reports
 from app.views.map_table import BOX_CSS, MapTableView
 
@@ -41,11 +41,10 @@ _STEP = 1.5
 _UNEVEN = 0.01
 """Share by which the units of both axes may differ; distances on a map mean the same in each."""
 
+_RING = (-11.0, 11.0, 11.0)
 _NOTE = (-8.0, 84.0, 9.0)
-"""Pixels from a changed image's place to the left, right, and upper or lower end of its note."""
-
-_LETTERS = (3.6, 15.0)
-"""Pixels of half a letter's width and of a name's height."""
+"""Pixels from the focus, or a changed image's place, to the left, right, and upper or lower end
+of its ring, or note."""
 
 _HOW = {"shift": "add", "alt": "subtract"}
 """What a region does to the selection while a key is held."""
@@ -231,8 +230,15 @@ class MapView(pn.viewable.Viewer):
                 self._table.show(self._colours, inside)
 
     def _names(self) -> list[tuple[float, float, str]]:
-        """Return the names of classes in view, none on the note of a changed or uploaded image."""
-        return _clear_of(self._labels.places(self._view), self._state.changed_place, self._view)
+        """Return the names of classes in view, none on the focus or the note of a changed one."""
+        names = self._labels.places(self._view)
+        for place, box in ((self._focus_place(), _RING), (self._state.changed_place, _NOTE)):
+            names = clear_of(names, place, box, self._view)
+        return names
+
+    def _focus_place(self) -> tuple[float, float] | None:
+        focus = self._state.focus
+        return None if focus is None else self._index.place(focus)
 
     def _draw_all(self) -> None:
         """Draw what is in view, and what stands beside the picture."""
@@ -270,7 +276,7 @@ class MapView(pn.viewable.Viewer):
 
     def _draw_focus(self) -> None:
         state = self._state
-        place = self._index.place(state.focus) if state.focus is not None else None
+        place = self._focus_place()
         words = "changed" if state.upload is None else "upload"
         self._table.mark()
         with pn.io.hold(), self.plot.at_once():
@@ -292,6 +298,7 @@ class MapView(pn.viewable.Viewer):
             if "projection" in names:
                 self._open(state.projection)
                 self._view = self._home()
+                self.on_pointer(None, None)
                 self._draw_focus()
             else:
                 # Who has not zoomed sees all of another split, too.
@@ -348,6 +355,8 @@ class MapView(pn.viewable.Viewer):
             self._view = self._home()
         else:
             self._view = map_parts.moved(view, action, _STEP)
+        # Another image lies under the pointer now, which has not moved.
+        self.on_pointer(None, None)
         self._draw()
 
     def _use_tool(self, name: str) -> None:
@@ -470,20 +479,3 @@ def _is_near(one: Viewport, other: Viewport) -> bool:
     ends = zip((*one.x_range, *one.y_range), (*other.x_range, *other.y_range), strict=True)
     reach = 0.1 * max(np.ptp(other.x_range), np.ptp(other.y_range))
     return all(abs(a - b) < reach for a, b in ends)
-
-
-def _clear_of(
-    names: list[tuple[float, float, str]], note: tuple[float, float] | None, view: Viewport
-) -> list[tuple[float, float, str]]:
-    """Move names that would lie on the note at a place to just above it."""
-    if note is None:
-        return names
-    left, right, half = _NOTE
-    found = []
-    for x, y, text in names:
-        across, up = (x - note[0]) / view.unit_x, (y - note[1]) / view.unit_y
-        reach = _LETTERS[0] * len(text)
-        beside = across + reach < left or across - reach > right
-        apart = up > half or up + _LETTERS[1] < -half
-        found.append((x, y if beside or apart else note[1] + half * view.unit_y, text))
-    return found

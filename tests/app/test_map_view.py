@@ -417,6 +417,19 @@ def test_keys_zoom_and_pan(view, action, shift, scale):
     assert len(drawn(view)) == len(view._index)
 
 
+@pytest.mark.parametrize("leave", ["in", "home", "pca", ""])
+def test_the_card_goes_when_the_map_moves_below_a_resting_pointer(view, state, leave):
+    view.on_pointer(*view._index.place(5))
+    assert view._card.visible
+    assert state.hover is not None
+    if leave == "pca":
+        state.projection = "pca"
+    else:
+        view.on_move(leave) if leave else view.on_pointer(None, None)
+    assert not view._card.visible
+    assert state.hover is None
+
+
 def test_zooming_without_end_stays_finite(view):
     for action in ("in", "out"):
         for _ in range(2500):
@@ -455,22 +468,6 @@ def test_the_card_says_the_value_that_colours_the_point(view, state, runtime):
     said = map_parts.card_html(runtime, one, by="predictions.loss")
     assert f"Loss: {map_measures.number_text(float(loss))} nats" in said
     assert "Loss" not in map_parts.card_html(runtime, one)
-
-
-def test_no_name_lies_on_the_note_of_a_changed_image(view, state):
-    def names():
-        return {text: (x, y) for x, y, text in view.plot.shown("labels")["places"]}
-
-    before = names()
-    text, (x, y) = next(iter(before.items()))
-    up = view._view.unit_y
-    state.changed_place = (x - 20 * view._view.unit_x, y + 5 * up)
-    after = names()
-    assert after[text][0] == x
-    assert after[text][1] >= y + 13 * up, "above what is written there"
-    assert sum(after[one] != before[one] for one in before) < len(before), "others stay"
-    state.changed_place = None
-    assert names() == before
 
 
 class Keys:

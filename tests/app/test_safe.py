@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import unicodedata
 
 import pytest
 
@@ -25,6 +27,19 @@ def test_labels_cannot_leave_their_element_or_attribute(payload):
 
 def test_control_characters_and_overrides_are_gone():
     assert safe.plain("a\x00b\u202ec\n d\ud800\tE") == "abc d E"
+
+
+def test_every_character_is_kept_made_a_space_or_left_out():
+    """As Unicode's own table of categories has it, character by character."""
+    for number in range(sys.maxunicode + 1):
+        character = chr(number)
+        if character.isspace():
+            expected = "a b"
+        elif unicodedata.category(character).startswith("C"):
+            expected = "ab"
+        else:
+            expected = f"a{character}b"
+        assert safe.plain(f"a{character}b") == expected, hex(number)
 
 
 def test_long_names_are_cut():
