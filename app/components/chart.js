@@ -49,8 +49,11 @@ function chart(box, o) {
   if (o.identity != null && o.identity > x0)
     add(svg, "line", { x1: sx(o.identity), x2: sx(o.identity), y1: m.t, y2: H - m.b, stroke: "var(--vt-line-strong)", "stroke-dasharray": "2 2" })
   for (const q of o.series) if (q.lo) add(svg, "path", { d: band(xs, q.lo, q.hi, sx, sy), fill: q.colour, opacity: q.faint ? 0.09 : 0.2 })
-  for (const q of o.series)
+  for (const q of o.series) {
+    // Apart from what it lies on.
+    if (q.halo) add(svg, "path", { class: "halo", d: path(xs, q.y, sx, sy), fill: "none", stroke: "var(--vt-surface)", "stroke-width": q.width + 2.4, "stroke-linejoin": "round" })
     add(svg, "path", { d: path(xs, q.y, sx, sy), fill: "none", stroke: q.colour, "stroke-width": q.width, "stroke-linejoin": "round", ...(q.dash ? { "stroke-dasharray": "4 2" } : {}) })
+  }
   for (const q of o.labels || []) {
     if (q.from != null) add(svg, "polyline", { points: `${W - m.r},${sy(q.from)} ${W - m.r + 2},${sy(q.from)} ${W - m.r + 9},${sy(q.y)} ${W - m.r + 11},${sy(q.y)}`, stroke: q.colour, fill: "none" })
     add(svg, "text", { x: q.x != null ? sx(q.x) : W - m.r + (q.from != null ? 13 : 4), y: sy(q.y) + (q.dy || 0) + 3.5, "font-size": q.size, fill: "var(--vt-ink)", "font-weight": q.bold ? 600 : 400, "text-anchor": q.x != null ? "middle" : "start", "paint-order": "stroke", stroke: "var(--vt-surface)", "stroke-width": 2.5 }, q.text)

@@ -2,12 +2,12 @@
 // Below this height points of a panel lie so close that a click means the class.
 const POINTS_FROM = 90
 // Names at the right end of the lines, moved as little as keeps them apart; where not all have
-// room, those that lie closest to others are left out, never that of the framed class.
-function endLabels(lines, height, size, framed) {
+// room, those that lie closest to others are left out, never a bold one.
+function endLabels(lines, height, size, isBold) {
   const gap = (size + 1) / Math.max(height, 1), top = 0.98
   const list = lines.map((q) => ({ q, y: q.y.filter((v) => v != null).at(-1) ?? 0 })).sort((a, b) => b.y - a.y)
   while (list.length > 1 && (list.length - 1) * gap > top) {
-    const near = list.map((e, k) => e.q.id === framed ? Infinity : Math.min(...[k - 1, k + 1].filter((j) => list[j]).map((j) => Math.abs(list[j].y - e.y))))
+    const near = list.map((e, k) => isBold(e.q) ? Infinity : Math.min(...[k - 1, k + 1].filter((j) => list[j]).map((j) => Math.abs(list[j].y - e.y))))
     list.splice(near.indexOf(Math.min(...near)), 1)
   }
   // Shifted by its place in the list, each may not lie above the one before: runs that would are
@@ -22,7 +22,7 @@ function endLabels(lines, height, size, framed) {
     }
   })
   const ys = runs.flatMap((run) => Array(run.n).fill(run.sum / run.n)).map((z, k) => Math.min(top, Math.max(z, (list.length - 1) * gap)) - k * gap)
-  return list.map((e, k) => ({ text: e.q.name.length > 11 ? e.q.name.slice(0, 10) + "…" : e.q.name, y: ys[k], from: e.y, colour: e.q.colour, size, bold: e.q.id === framed }))
+  return list.map((e, k) => ({ text: e.q.name.length > 11 ? e.q.name.slice(0, 10) + "…" : e.q.name, y: ys[k], from: e.y, colour: e.q.colour, size, bold: isBold(e.q) }))
 }
 
 export function render({ model, el }) {
@@ -39,11 +39,14 @@ export function render({ model, el }) {
     find.hidden = !d.can_search
     if (!d.overview) { over.replaceChildren(); return }
     const framed = model.curves_framed, tight = innerWidth < 1600
-    const size = tight ? 10.5 : 11.5
+    const size = tight ? 10.5 : 11.5, all = d.together, isBold = (q) => q === all || q.id === framed
     scale = chart(over, {
-      x: d.x, margin: { l: 24, r: 80, t: 7, b: 15 }, xticks: d.ticks, yticks: [0, 0.5, 1], identity: d.identity, now: model.curves_now, drag: true, label: `${d.label}, ${d.title.toLowerCase()}, n ${d.overview.reduce((sum, q) => sum + q.n, 0).toLocaleString("en-US")}`,
-      series: [...d.overview].sort((a, b) => (a.id === framed) - (b.id === framed)).map((q) => ({ ...q, faint: q.id !== framed, width: q.id === framed ? 2.8 : 1.5 })),
-      labels: endLabels(d.overview, over.clientHeight - 22, size, framed),
+      x: d.x, margin: { l: 24, r: 80, t: 7, b: 15 }, xticks: d.ticks, yticks: [0, 0.5, 1], identity: d.identity, now: model.curves_now, drag: true, label: `${d.label}, ${d.title.toLowerCase()}, n ${d.overview.reduce((sum, q) => sum + q.n, 0).toLocaleString("en-US")}, and all images together`,
+      series: [
+        ...[...d.overview].sort((a, b) => (a.id === framed) - (b.id === framed)).map((q) => ({ ...q, faint: q.id !== framed, width: q.id === framed ? 2.8 : 1.5 })),
+        { ...all, width: 3.2, halo: true },
+      ],
+      labels: endLabels([...d.overview, all], over.clientHeight - 22, size, isBold),
     })
   }
 
@@ -116,7 +119,8 @@ export function render({ model, el }) {
   const choose = ({ k, q }) => model.send_msg({ point: { class: q.true ?? q.id, magnitude: model.curves_data.x[k], as: q.as ?? null } })
   const two = (v) => v == null ? "–" : v.toFixed(2)
   function wordsOf({ k, q }) {
-    const d = model.curves_data, part = q.as == null ? `${q.name}: ${d.measure} ${two(q.y[k])}${q.lo ? ` (${two(q.lo[k])} to ${two(q.hi[k])})` : ""}, n ${q.n.toLocaleString("en-US")}` : `${q.owner} images: mean score of ${q.name} ${two(q.y[k])}`
+    const d = model.curves_data, part = q.as == null ? `${q.name}: ${d.measure} ${two(q.y[k])}${q.lo?.[k] != null ? ` (${two(q.lo[k])} to ${two(q.hi[k])})` : ""}, n ${(q.ns?.[k] ?? q.n).toLocaleString("en-US")}` : `${q.owner} images: mean score of ${q.name} ${two(q.y[k])}`
+    if (q.ns) return [part]
     return [part, q.as == null ? `Click selects the ${q.name} images that are wrong here` : `Click selects the ${q.owner} images predicted ${q.name}`]
   }
   let dot = null
@@ -167,7 +171,7 @@ export function render({ model, el }) {
     }
     if (whose !== "own" && !panels.some((p) => String(p.id) === whose && p.lines.length)) whose = "own"
     const p = panels.find((each) => String(each.id) === whose)
-    const shown = p ? allOf(p) : panels
+    const shown = p ? allOf(p) : [d.together, ...panels]
     const pick = node("select", null, { "aria-label": "Which curves" })
     pick.append(node("option", "every class, its own curve", { value: "own" }))
     for (const each of panels) if (each.lines.length) pick.append(node("option", `true class ${each.name}, all lines`, { value: each.id }))
@@ -176,17 +180,18 @@ export function render({ model, el }) {
     const back = node("button", "Show as chart", { type: "button", class: "tab" })
     back.onclick = () => turn(false)
     const table = node("table"), head = node("tr"), body = node("tbody")
-    table.append(node("caption", `${d.label}, ${p ? `images of ${p.name}, n ${p.n}` : "images of each class"}; 95 % band in brackets. A figure selects the images that are wrong there${p ? ", or predicted as the class of the column" : ""}.`))
+    table.append(node("caption", `${d.label}, ${p ? `images of ${p.name}, n ${p.n}` : "images of each class, and all images together"}; 95 % band in brackets. A figure${p ? "" : " of a class"} selects the images that are wrong there${p ? ", or predicted as the class of the column" : ""}.`))
     head.append(node("th", "Magnitude", { scope: "col" }))
-    for (const q of shown) head.append(node("th", p ? q.name : `${q.name} · n ${q.n}`, { scope: "col" }))
+    for (const q of shown) head.append(node("th", p ? q.name : `${q.name} · n ${(q.n ?? Math.max(...q.ns)).toLocaleString("en-US")}`, { scope: "col" }))
     d.x.forEach((_, k) => {
       const row = node("tr")
       row.append(node("th", d.xtexts[k], { scope: "row" }))
       for (const q of shown) {
-        const cell = node("td"), go = node("button", two(q.y[k]), { type: "button", title: wordsOf({ k, q }).join(". ") })
-        go.onclick = () => choose({ k, q })
+        const cell = node("td"), title = wordsOf({ k, q }).join(". ")
+        const go = q.ns ? node("b", two(q.y[k]), { title }) : node("button", two(q.y[k]), { type: "button", title })
+        if (!q.ns) go.onclick = () => choose({ k, q })
         cell.append(go)
-        if (q.lo) cell.append(node("span", ` (${two(q.lo[k])}, ${two(q.hi[k])})`))
+        if (q.lo?.[k] != null) cell.append(node("span", ` (${two(q.lo[k])}, ${two(q.hi[k])})`))
         row.append(cell)
       }
       body.append(row)
@@ -231,10 +236,11 @@ export function render({ model, el }) {
     if (dragging) send(at(event)); else show(event)
   })
   over.addEventListener("pointerup", () => { dragging = false })
-  const near = (event) => hit(event, over, scale, model.curves_data.overview || [])
+  const near = (event) => hit(event, over, scale, [...(model.curves_data.overview || []), model.curves_data.together])
   over.addEventListener("click", (event) => {
     const point = near(event)
-    if (point) choose(point); else if (!event.target.classList.contains("knob")) send(at(event))
+    if (point && !point.q.ns) choose(point)
+    else if (!event.target.classList.contains("knob")) send(point ? model.curves_data.x[point.k] : at(event))
   })
 
   function show(event) {
@@ -247,7 +253,10 @@ export function render({ model, el }) {
     mark(point, over, scale)
     const head = document.createElement("b")
     head.textContent = d.xtexts[k]
-    read.append(head)
+    const [all] = lines({ k, q: d.together }), ink = document.createElement("i")
+    ink.style.background = d.together.colour
+    all.prepend(ink)
+    read.append(head, all)
     const list = document.createElement("div")
     list.className = "rows"
     read.append(list)
@@ -257,7 +266,7 @@ export function render({ model, el }) {
       row.append(swatch, document.createTextNode(`${q.name} ${q.y[k] == null ? "–" : q.y[k].toFixed(2)}`))
       list.append(row)
     }
-    if (point) read.append(...lines(point))
+    if (point && !point.q.ns) read.append(...lines(point))
     if (!read.matches(":popover-open")) read.showPopover()
     // Beside the chart that it speaks of, never over it; under it where there is no room beside.
     const chart = over.getBoundingClientRect()

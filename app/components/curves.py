@@ -28,8 +28,9 @@ class SimulationCurves(JSComponent):
     curves_data : dict
         ``x`` magnitudes, ``ticks`` [[value, text]], ``identity``, ``title``, ``subtitle``,
         ``overview`` [{id, name, colour, n, y, lo, hi}], ``panels`` [the same and note, short,
-        long, lines [{id, name, colour, y, dash}]], ``measure``, ``can_search``, ``label`` for
-        screen readers. Names are set as text. Values lie in [0, 1]; null is a gap.
+        long, lines [{id, name, colour, y, dash}]], ``together`` {name, colour, y, lo, hi, ns} of
+        all images with their number at each magnitude, ``measure``, ``can_search``, ``label``
+        for screen readers. Names are set as text. Values lie in [0, 1]; null is a gap.
     curves_now : float
         Magnitude of the current change, where the blue line stands; None draws none.
     curves_framed : int

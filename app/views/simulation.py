@@ -202,6 +202,7 @@ class SimulationView(pn.viewable.Viewer):
         self._drawn = set(order)
         data = draw_data(
             self._table(name, tuple(order)),
+            queries.all_images(self._runtime.store, name),
             order=order,
             total=len(curves.true_classes),
             class_names=self._runtime.class_names,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from feature_store.queries import ClassCurves, Crossing, SimulationRows
+    from feature_store.queries import AllImages, ClassCurves, Crossing, SimulationRows
 
 HOLDS_ABOVE = 0.8
 """Mean score (or accuracy) above which a class is said to hold."""
@@ -107,6 +107,7 @@ def shown_classes(curves: ClassCurves, measure: str, framed: int | None) -> list
 
 def draw_data(
     rows: SimulationRows,
+    together: AllImages,
     *,
     order: Sequence[int],
     total: int,
@@ -120,6 +121,8 @@ def draw_data(
     ----------
     rows : SimulationRows
         One perturbation, at least of the classes in ``order``.
+    together : AllImages
+        Of the same perturbation, whichever classes are drawn.
     order : sequence of int
         Class indices of the panels; see ``shown_classes``.
     total : int
@@ -168,6 +171,7 @@ def draw_data(
         "measure": "mean score" if is_score else "accuracy",
         "label": f"{'Mean score' if is_score else 'Accuracy'} against {label}",
         "can_search": len(drawn) < total,
+        "together": _together(together, measure, rows.magnitudes),
         "overview": [{key: panel[key] for key in kept} for panel in panels],
         "panels": panels,
     }
@@ -223,6 +227,27 @@ def _line(
     }
 
 
+def _together(pooled: AllImages, measure: str, magnitudes: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the line of all images at the places of the axis; a gap where there is none."""
+    at = np.searchsorted(magnitudes, pooled.magnitudes)
+
+    def laid(values: NDArray[np.float64]) -> list[float | None]:
+        line = np.full(len(magnitudes), np.nan)
+        line[at] = values
+        return _numbers(line)
+
+    n = np.zeros(len(magnitudes), np.int64)
+    n[at] = pooled.n
+    return {
+        "name": "all images",
+        "colour": "var(--vt-ink)",
+        "y": laid(pooled.value[measure]),
+        "lo": laid(pooled.low[measure]),
+        "hi": laid(pooled.high[measure]),
+        "ns": n.tolist(),
+    }
+
+
 def _rivals(rows: SimulationRows, k: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """Lines of the other output classes: the strongest dashed and named, the rest grey."""
     scores = np.nan_to_num(rows.mean_score[k])
@@ -264,5 +289,5 @@ def axis_ticks(xs: Sequence[float], identity: float, perturbation: str) -> list[
     ]
 
 
-def _numbers(values: NDArray[np.float32]) -> list[float | None]:
+def _numbers(values: NDArray[np.floating]) -> list[float | None]:
     return [round(float(v), 4) if np.isfinite(v) else None for v in values]

@@ -95,12 +95,14 @@ from feature_store.queries.sweeps import (
     swept_images,
     swept_magnitudes,
 )
+from feature_store.queries.together import AllImages, all_images
 
 __all__ = [
     "KEY_LENGTH",
     "LABELS_AT_ONCE",
     "Accuracy",
     "ActivationReference",
+    "AllImages",
     "ByteQueue",
     "CalibrationRows",
     "ClassCurves",
@@ -130,6 +132,7 @@ __all__ = [
     "activation_percentiles",
     "activation_reference",
     "activations_of",
+    "all_images",
     "bytes_per_image",
     "calibration_error",
     "calibration_rows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from scipy.stats import binomtest
 
 from tests.app.conftest import PHONE, selected_count, text_of, wait_for
 
@@ -85,11 +86,11 @@ def test_every_line_is_named_at_its_end_and_no_name_lies_on_another(page, measur
     said = "share predicted right" if measure == "accuracy" else "score of the true class"
     page.locator(".over .title span", has_text=said).wait_for()
     leaders = page.locator(".over .pl").evaluate(LEADERS)
-    lines = page.locator(".over svg path[fill=none]").evaluate_all(
+    lines = page.locator(".over svg path[fill=none]:not(.halo)").evaluate_all(
         "all => all.map((line) => [line.getAttribute('stroke'), "
         "Number(line.getAttribute('d').trim().split(/[ L]/).at(-1))])"
     )
-    assert len(leaders) == len(lines) == 10
+    assert len(leaders) == len(lines) == 11
     ends = dict(lines)
     for one in leaders:
         assert one["points"][0] == pytest.approx(ends[one["colour"]], abs=0.06), "from its line"
@@ -100,6 +101,31 @@ def test_every_line_is_named_at_its_end_and_no_name_lies_on_another(page, measur
         # A box of text is higher than its letters.
         assert below["points"][-1] - above["points"][-1] >= 10.5, (above["name"], below["name"])
         assert above["points"][0] <= below["points"][0] + 0.06, "no leader crosses another"
+
+
+@pytest.mark.parametrize("is_maximised", [False, True])
+def test_the_bold_curve_says_the_accuracy_of_all_images(page, digits_store, is_maximised):
+    if is_maximised:
+        maximise(page)
+    page.get_by_label("Measure").select_option("accuracy")
+    page.locator(".over .title span", has_text="share predicted right").wait_for()
+    x, y = place(page, ".over .pl", 15)
+    page.mouse.move(x, y)
+    wait_for(lambda: page.locator(".read:popover-open").count(), what="the readings")
+    rows = digits_store.arrow(
+        "select count(*) as n, sum((s.predicted_class = true_class)::INT)::INT as k from sweeps s "
+        "join images using (image_id) where perturbation = 'rotation' and magnitude = 45"
+    )
+    k, n = rows["k"][0].as_py(), rows["n"][0].as_py()
+    wilson = binomtest(k, n).proportion_ci(method="wilson")
+    said = f"all images: accuracy {k / n:.2f} ({wilson.low:.2f} to {wilson.high:.2f}), n {n}"
+    assert said in text_of(page, ".read:popover-open")
+    page.mouse.click(x, y)
+    wait_for(
+        lambda: page.locator(".sl[data-name=rotation] .v").text_content() == "+45°",
+        what="the change of view B",
+    )
+    assert selected_count(page) == 500, "no images are chosen by it"
 
 
 def test_what_hovering_says_never_covers_its_chart(page):
@@ -117,9 +143,10 @@ def test_the_curves_are_a_table_for_the_keyboard(page, digits_store):
     page.wait_for_selector(".tables table")
     assert page.locator(".tables tbody tr").count() == 25
     heads = page.locator(".tables thead th").all_inner_texts()
-    assert len(heads) == 11
-    assert all(head.endswith("n 10") for head in heads[1:])
-    name = heads[1].split(" · ")[0]
+    assert len(heads) == 12
+    assert heads[1] == "all images · n 100"
+    assert all(head.endswith("n 10") for head in heads[2:])
+    name = heads[2].split(" · ")[0]
     row = page.locator(".tables tbody tr", has_text="Rotation 45°").first
     row.locator("button").first.focus()
     page.keyboard.press("Enter")
