@@ -30,20 +30,20 @@ const FORMATS = {
   degrees: (v) => signed(v, digits(v, 0, Math.abs(v) < 10 ? 2 : 1)) + "°",
   turns: (v) => signed(v, digits(v, 2, 3)),
   factor: (v) => fixed(v, digits(v, 2, 3)),
-  pixels: (v, side) => `${fixed(v * side, digits(v * side, 1, 2))} px`,
+  sigma: (v) => `${fixed(100 * v, digits(100 * v, 1, 2))} %`,
   percent: (v) => `${fixed(100 * v, digits(100 * v, 0, 1))} %`,
   plain: (v) => fixed(v, digits(v, 3, 4)),
   epsilon: (v) => `${Number((255 * v).toFixed(2))}/255`,
   switch: (v) => (v ? "on" : "off"),
 }
 // What a typed figure means, the inverse of what is shown.
-const SCALES = { pixels: (v, side) => v / side, percent: (v) => v / 100, epsilon: (v) => v / 255 }
+const SCALES = { sigma: (v) => v / 100, percent: (v) => v / 100, epsilon: (v) => v / 255 }
 
 function slider(spec, box, moved) {
   let side = 1
   const name = h("button", { class: "k", type: "button", tabindex: -1, onclick: reset }, spec.label)
   const range = h("input", { type: "range", min: spec.low, max: spec.high, step: spec.step, "aria-label": spec.label })
-  const shown = h("button", { class: "v", type: "button", tabindex: -1, title: "Click to type a value" })
+  const shown = h("button", { class: "v", type: "button", tabindex: -1 })
   const typed = h("input", { class: "typed", type: "text", inputmode: "decimal", "aria-label": `${spec.label}, typed`, hidden: true })
   const row = h("div", { class: "sl", "data-name": spec.name }, name, h("span", { class: "tr" }, h("u"), range), shown, typed)
   const share = (v) => (100 * (v - spec.low)) / (spec.high - spec.low)
@@ -57,8 +57,10 @@ function slider(spec, box, moved) {
     range.style.setProperty("--to", `${b}%`)
     const changed = Math.abs(value - spec.identity) > 1e-9
     row.classList.toggle("ch", changed)
-    shown.textContent = FORMATS[spec.format](value, side)
-    range.setAttribute("aria-valuetext", shown.textContent)
+    shown.textContent = FORMATS[spec.format](value)
+    const pixels = spec.format === "sigma" ? ` (${fixed(value * side, 2)} px)` : ""
+    shown.title = `${spec.label} ${shown.textContent}${pixels}. Click to type a value`
+    range.setAttribute("aria-valuetext", shown.textContent + pixels)
     name.title = (changed ? `Reset ${spec.label}` : spec.label) + (spec.help ? `. ${spec.help}.` : "")
   }
   function tell(value) {
@@ -97,7 +99,7 @@ function slider(spec, box, moved) {
     const figure = Number(text)
     if (!keep || text === "" || !Number.isFinite(figure)) return
     const scale = SCALES[spec.format]
-    const value = Math.min(Math.max(scale ? scale(figure, side) : figure, spec.low), spec.high)
+    const value = Math.min(Math.max(scale ? scale(figure) : figure, spec.low), spec.high)
     range.value = value
     tell(value)
   }

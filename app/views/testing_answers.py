@@ -278,7 +278,7 @@ class Answers:
         )
         figure["flip"] = testing_curves.flip_figure(
             self._flips.get(name, {}), runtime.inference.directions(name),
-            names=runtime.class_names, side=side,
+            names=runtime.class_names,
         )  # fmt: skip
         drawn = {key: each for key, each in self._bench.bench_curves.items() if key}
         self._bench.bench_curves = {**drawn, name: figure}

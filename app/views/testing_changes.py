@@ -28,7 +28,7 @@ _ORDER = (
 _FORMATS = {
     "rotation": "degrees",
     "hue": "turns",
-    "blur": "pixels",
+    "blur": "sigma",
     "region": "percent",
     "noise": "plain",
     "fgsm": "epsilon",
@@ -38,6 +38,7 @@ _STEPS = {
     "fgsm": 0.25 / 255,
 }  # fmt: skip
 _HELP = {
+    "blur": "Sigma of the Gaussian, as a share of the picture's shorter side",
     "noise": "Gaussian noise; its pattern is seeded by the image, so the same case comes again",
     "region": "Removes a centred square. Draw on the original picture to remove any other part",
     "fgsm": "Fast gradient sign method: the smallest push, in every pixel, away from a class",
@@ -88,7 +89,7 @@ def magnitude_text(name: str, value: float, side: int) -> str:
     Returns
     -------
     str
-        For example ``+35°`` or ``4/255``.
+        For example ``+35°`` or ``4/255``; a share of a side with its pixels in brackets.
     """
     kind = format_of(PERTURBATION_SPECS[name])
     if kind == "switch":
@@ -97,7 +98,7 @@ def magnitude_text(name: str, value: float, side: int) -> str:
         "degrees": lambda: f"{round(value, 1 if abs(value) >= 10 else 2):+g}°" if value else "0°",
         "turns": lambda: f"{value:+.{2 if abs(value) >= 0.01 else 3}f}" if value else "0",
         "factor": lambda: f"{value:.2f}",
-        "pixels": lambda: f"{value * side:.2g} px",
+        "sigma": lambda: f"{100 * value:.3g} % ({value * side:.2g} px)",
         "percent": lambda: f"{100 * value:.0f} %",
         "epsilon": lambda: f"{round(255 * value, 2):g}/255",
         "plain": lambda: f"{value:.3f}",
@@ -105,15 +106,15 @@ def magnitude_text(name: str, value: float, side: int) -> str:
     return text.replace("-", MINUS)
 
 
-_FLIP_DIGITS = {"degrees": 1, "turns": 3, "factor": 3, "pixels": 2, "percent": 1, "epsilon": 2}
+_FLIP_DIGITS = {"degrees": 1, "turns": 3, "factor": 3, "sigma": 2, "percent": 1, "epsilon": 2}
 
 
-def flip_text(name: str, value: float, side: int) -> str:
+def flip_text(name: str, value: float) -> str:
     """Return the magnitude of a flip, rounded away from the identity: to the side that flips.
 
     Parameters
     ----------
-    name, value, side
+    name, value
         As for ``magnitude_text``.
 
     Returns
@@ -125,7 +126,7 @@ def flip_text(name: str, value: float, side: int) -> str:
     kind = format_of(spec)
     if kind == "switch":
         return "on"
-    scale = {"pixels": side, "percent": 100, "epsilon": 255}.get(kind, 1)
+    scale = {"sigma": 100, "percent": 100, "epsilon": 255}.get(kind, 1)
     digits = _FLIP_DIGITS.get(kind, 4)
     if kind == "degrees" and abs(value) < 10:
         digits = 2
@@ -133,7 +134,7 @@ def flip_text(name: str, value: float, side: int) -> str:
     # What is a decimal already must not move on for a rounding in its last binary digit.
     shown = outwards(round(value * scale * 10**digits, 6)) / 10**digits
     sign = "+" if spec.identity == 0 and spec.low < 0 else ""
-    unit = {"degrees": "°", "pixels": " px", "percent": " %", "epsilon": "/255"}.get(kind, "")
+    unit = {"degrees": "°", "sigma": " %", "percent": " %", "epsilon": "/255"}.get(kind, "")
     return f"{shown:{sign}.{digits}f}{unit}".replace("-", MINUS)
 
 

@@ -81,7 +81,7 @@ def curve_figure(
 
 
 def flip_figure(
-    flips: Mapping[int, Flip], directions: Sequence[int], *, names: Sequence[str], side: int
+    flips: Mapping[int, Flip], directions: Sequence[int], *, names: Sequence[str]
 ) -> dict[str, Any]:
     """Return what is said of the smallest flips of one perturbation.
 
@@ -91,7 +91,7 @@ def flip_figure(
         By direction; those that are not known yet are missing.
     directions : sequence of int
         Directions that the perturbation has.
-    names, side
+    names
         As for ``curve_figure``.
 
     Returns
@@ -111,7 +111,7 @@ def flip_figure(
             parts.append(f"none {sign}".strip())
             continue
         identity = PERTURBATION_SPECS[flip.perturbation].identity
-        text = flip_text(flip.perturbation, flip.magnitude, side)
+        text = flip_text(flip.perturbation, flip.magnitude)
         parts.append(f"{text} {_plain(names, flip.flipped_class or 0)}")
         distance = abs(flip.magnitude - identity)
         if nearest is None or distance < nearest[0]:
@@ -131,7 +131,9 @@ def flip_figure(
 def _ticks(curve: ResponseCurve, text: Sequence[str]) -> list[list[Any]]:
     last = len(curve.magnitudes) - 1
     places = dict.fromkeys([0, curve.identity, last])
-    return [[curve.magnitudes[place], text[place].removeprefix("+")] for place in places]
+    # Pixels in brackets have no room on an axis.
+    short = [each.partition(" (")[0].removeprefix("+") for each in text]
+    return [[curve.magnitudes[place], short[place]] for place in places]
 
 
 def _plain(names: Sequence[str], index: int) -> str:
