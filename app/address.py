@@ -167,6 +167,8 @@ class Resolved:
         Split that is shown; empty for all images.
     settings : dict
         Other parameters of the session.
+    view : str
+        View that the address is about: a phone, which shows one at a time, opens there.
     refused : tuple of str
         Sentences about what was left out.
     """
@@ -174,6 +176,7 @@ class Resolved:
     image: int | None
     split: str
     settings: dict[str, Any]
+    view: str
     refused: tuple[str, ...]
 
 
@@ -235,7 +238,9 @@ def resolve(case: Case, runtime: Runtime, state: SessionState) -> Resolved:
         "pattern_order": case.order,
         "errors": errors,
     }
-    return Resolved(image=image, split=split, settings=settings, refused=tuple(refused))
+    # What these say is shown by no view but the network's.
+    view = "c" if pattern is not None or known or case.order else "a"
+    return Resolved(image=image, split=split, settings=settings, view=view, refused=tuple(refused))
 
 
 def write(state: SessionState, runtime: Runtime) -> dict[str, str]:

@@ -188,7 +188,9 @@ class Dashboard:
         self.bar = SelectionBar(
             runtime, self.state, sizing_mode="stretch_width", margin=0, css_classes=["selbar"]
         )
-        self._tabs = PhoneTabs(sizing_mode="stretch_width", margin=0, css_classes=["tabs"])
+        self._tabs = PhoneTabs(
+            tabs_view=self.state.view, sizing_mode="stretch_width", margin=0, css_classes=["tabs"]
+        )
         self._tabs.link(self.state, tabs_view="view", bidirectional=True)
         self._help = help_dialog()
         self._about: AboutPage | None = None
@@ -212,7 +214,7 @@ class Dashboard:
         self._refused = found.refused
         state.split = found.split
         first = self._first(state.universe, state.order) if found.image is None else found.image
-        state.param.update(focus=first, **found.settings)
+        state.param.update(focus=first, view=found.view, **found.settings)
         return state
 
     def _first(self, ids: NDArray[np.int32], order: str) -> int | None:
@@ -238,7 +240,7 @@ class Dashboard:
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[theme.GRID_CSS, beside.GRID_CSS],
-            css_classes=["grid", "tab-a"],
+            css_classes=["grid", f"tab-{state.view}"],
         )
         foot = pn.pane.HTML(
             self._foot(),

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import uuid
 import weakref
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class Database:
         parameters : sequence
             See ``query``.
         timeout : float or None
-            Deadline in seconds.
+            Deadline in seconds, 0 to ``threading.TIMEOUT_MAX``.
 
         Returns
         -------
@@ -143,16 +144,19 @@ class Database:
             When a file cannot be read.
         QueryTimeoutError
             When the deadline passed; the store stays usable.
+        TypeError, ValueError
+            When ``timeout`` is no number, or none of seconds that can be waited.
         """
         check_reading(text)
+        deadline = _deadline(timeout)
         cursor = self._cursor()
-        timer = threading.Timer(timeout or 0, cursor.interrupt)
-        if timeout is not None:
+        timer = threading.Timer(deadline or 0, cursor.interrupt)
+        if deadline is not None:
             timer.start()
         try:
             return cursor.sql(text, params=list(parameters) or None).to_arrow_table()
         except duckdb.InterruptException:
-            msg = f"the query was stopped after {timeout:g} s"
+            msg = f"the query was stopped after {deadline:g} s"
             raise QueryTimeoutError(msg) from None
         except (duckdb.Error, UnicodeError) as error:
             raise self._reason(error, text) from None
@@ -220,6 +224,19 @@ def check_reading(text: str) -> None:
     if kind not in _READING:
         msg = f"a store is read-only: {kind.name} is refused, use a SELECT statement"
         raise QueryError(msg)
+
+
+def _deadline(timeout: object) -> float | None:
+    """Return seconds, refusing what the timer would fail at in its own thread, unnoticed."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        msg = f"timeout is a number of seconds or None, not {timeout!r}"
+        raise TypeError(msg)
+    if not 0 <= float(timeout) <= threading.TIMEOUT_MAX:
+        msg = f"timeout is 0 to {threading.TIMEOUT_MAX:g} seconds, not {timeout!r}"
+        raise ValueError(msg)
+    return float(timeout)
 
 
 def _is_text(text: object) -> bool:

@@ -220,6 +220,8 @@ class Store:
             When the statement is wrong or would do more than read.
         QueryTimeoutError
             When the deadline passed.
+        TypeError, ValueError
+            When ``timeout`` is no number, or none of seconds that can be waited.
         """
         return self._database.arrow(query, parameters, timeout=timeout)
 

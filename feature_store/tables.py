@@ -458,6 +458,9 @@ _DECLARED = (
 TABLES: Mapping[str, Table] = MappingProxyType({table.name: table for table in _DECLARED})
 """Every table, by name; a family of tables by the name with its ``<placeholders>``."""
 
+FEWEST_ON_A_MAP = 5
+"""Images without which no projection is made."""
+
 STAGES = ("ingest", "train", "capture", "paths", "embed", "simulate", "mine")
 """Stages in the order in which they may run."""
 

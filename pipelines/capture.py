@@ -95,7 +95,8 @@ def run(run: Run) -> dict[str, str]:
         estimate(
             images=todo,
             seconds=todo / rate,
-            size=len(images.ids) * _bytes_per_image(network, project) * 2,
+            size=len(images.ids) * _bytes_per_image(network, project) * 2
+            + _bytes_of_weights(network, project),
             folder=project.store,
             label="capture",
         )
@@ -389,6 +390,15 @@ def _bytes_per_image(network: Network, project: Project) -> int:
     filters = sum(layer.filters for layer in network.layers)
     kept = 4 * filters if project.capture.activations == "all" else 0
     return int(0.5 * kept) + 4 * network.spec.classes + 2 * network.embedding_dimensions + 200
+
+
+def _bytes_of_weights(network: Network, project: Project) -> int:
+    """Return the room for the copy in the store, and for the safetensors that may come before."""
+    given = find_weights(project) if has_weights(project) else None
+    if given is not None and given.suffix == ".safetensors":
+        return given.stat().st_size
+    values: list[torch.Tensor] = list(network.module.state_dict().values())
+    return 2 * sum(value.numel() * value.element_size() for value in values)
 
 
 def _facts(network: Network, project: Project, accuracy: dict[str, float]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from feature_store.tables import schema
+from feature_store.tables import FEWEST_ON_A_MAP, schema
 from pipelines.errors import StageError
 from pipelines.progress import say
 from pipelines.projections import curve_order, find_projection
@@ -30,8 +30,8 @@ def run(run: Run) -> None:
     values = np.ascontiguousarray(values, dtype=np.float32)
     is_usable = np.isfinite(values).all(axis=1)
     ids, values = ids[is_usable], values[is_usable]
-    if len(ids) < 5:
-        raise StageError(f"a map needs at least 5 images, there are {len(ids)}")
+    if len(ids) < FEWEST_ON_A_MAP:
+        raise StageError(f"a map needs at least {FEWEST_ON_A_MAP} images, there are {len(ids)}")
     say(f"embed: {len(ids):,} images of {values.shape[1]} dimensions")
     parts, seconds = [], {}
     for name in sorted(functions, key=lambda name: name.encode()):

@@ -10,6 +10,7 @@ from app import safe, shell
 from app.aggregate import Viewport
 from app.views import map_measures
 from app.views.map_pictures import Candidate
+from feature_store.tables import FEWEST_ON_A_MAP
 
 if TYPE_CHECKING:
     import panel as pn
@@ -172,6 +173,11 @@ def picture_candidates(
 def why_no_map(runtime: Runtime) -> pn.pane.HTML | None:
     """Return what stands in place of the map of a store that has none, or None."""
     command = f"doit embed:{runtime.name}"
+    if not runtime.projections and (count := len(runtime.images.ids)) < FEWEST_ON_A_MAP:
+        return shell.message(
+            "There is no map of this store",
+            f"A map needs at least {FEWEST_ON_A_MAP} images, and this store holds {count}.",
+        )
     if not runtime.projections:
         return shell.message(
             "There is no map of this store yet",

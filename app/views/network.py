@@ -127,7 +127,8 @@ class NetworkView(pn.viewable.Viewer):
             "Which features did it use?",
             body,
             state=self._state,
-            tools=[self._sets],
+            # Without options its frame would stand there as a stray line.
+            tools=[self._sets] if self._sets.choice_options else [],
             info=INFO,
         )
 

@@ -130,12 +130,26 @@ SKIP_HELP = (
 
 
 def implied_note(
-    found: Recommendation, selected_by: Sequence[tuple[int, int]], names: Sequence[str]
+    found: Recommendation,
+    selected_by: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    opened: Sequence[tuple[int, int]] = (),
 ) -> str:
     """Return that a pattern that was selected by, and what it implies, are not listed.
 
     All members of whatever holds it are selected, and the selected are all members of whatever is
     part of it: that these are over-represented tells nothing.
+
+    Parameters
+    ----------
+    found : Recommendation
+        What is listed.
+    selected_by : sequence of (int, int)
+        Items of the pattern that was selected by.
+    names : sequence of str
+        Short names of the layers.
+    opened : sequence of (int, int)
+        Items of the pattern whose card is listed only because it stands open.
 
     Returns
     -------
@@ -143,9 +157,12 @@ def implied_note(
         Plain text.
     """
     by = f"{path_words(selected_by, names)}, by which was selected"
+    is_kept = bool(opened) and (set(opened) <= set(selected_by) or set(opened) >= set(selected_by))
+    kept = "; the open one stays until it is closed" if is_kept else ""
     if isinstance(found, GappedRecommendation):
-        return f"Without the filters of {by}"
-    return f"Left out: {by}, and what holds it or is part of it ({found.n_implied:,} in all)"
+        return f"Without the filters of {by}{kept}"
+    words = f"Left out: {by}, and what holds it or is part of it ({found.n_implied:,} in all)"
+    return words + kept
 
 
 def skip_note(found: GappedRecommendation) -> str:

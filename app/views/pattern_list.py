@@ -292,8 +292,9 @@ class Question:
         if self.order in SKIPPING:
             head["skips"] = self.skips
         if self.selected_by and found.kind == "selection":
-            notes = (pattern_heads.implied_note(found, self.selected_by, names), head.get("note"))
-            head["note"] = ". ".join(filter(None, notes))
+            kept = cards[0].items if len(cards) > len(found) else ()
+            implied = pattern_heads.implied_note(found, self.selected_by, names, kept)
+            head["note"] = ". ".join(filter(None, (implied, head.get("note"))))
         is_whole = len(found) < self.limit
         return Answer(head=head, items=items, total=len(items) if is_whole else found.n_found)
 

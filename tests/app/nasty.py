@@ -198,6 +198,12 @@ class Session:
             return error
 
 
+def works(session):
+    """Say whether a good picture still comes through."""
+    result = session.upload(encode(pixels()))
+    return isinstance(result, Upload) and np.array_equal(result.pixels, pixels())
+
+
 def _memory(field_name):
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field_name):

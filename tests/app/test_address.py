@@ -321,3 +321,22 @@ def test_a_name_of_a_column_may_hold_what_divides_the_entries():
     for name in ("images.a;b", "images.a:b,c", "images.50%"):
         text = map_address._words([(name, 2), ("true", -1)], shown="true")
         assert map_address._entries(text) == ((name, 2), ("", -1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "view"),
+    [
+        ({}, "a"),
+        ({"image": "1500", "change": "rotation:-20", "layer": "features.7"}, "a"),
+        ({"colour": "confidence", "hidden": "3"}, "a"),
+        ({"pattern": "3"}, "c"),
+        ({"image": "1500", "filters": "0-3"}, "c"),
+        ({"order": "errors", "errors": "3-5"}, "c"),
+        # What is not there cannot be looked at.
+        ({"pattern": "999999"}, "a"),
+        ({"filters": "99-3"}, "a"),
+        ({"order": "alphabet"}, "a"),
+    ],
+)
+def test_an_address_of_patterns_or_filters_is_about_the_network(parts, view, state, runtime):
+    assert address.resolve(address.read(parts), runtime, state).view == view

@@ -389,14 +389,6 @@ def test_a_split_without_images_on_the_map_is_said(view, state):
     )
 
 
-def test_a_store_without_a_map_says_what_to_run(runtime, state):
-    class Bare:
-        projections = ()
-        name = "bare"
-
-    assert "doit embed:bare" in map_parts.why_no_map(Bare()).object
-
-
 @pytest.mark.parametrize(
     ("action", "shift", "scale"),
     [("in", (0, 0), 1 / 1.5), ("out", (0, 0), 1.5), ("left", (-0.25, 0), 1), ("up", (0, 0.25), 1)],

@@ -121,6 +121,19 @@ def test_errors_are_explained_or_it_is_said_why_not(page):
     assert cells.is_hidden()
 
 
+def test_a_link_to_a_pattern_opens_where_a_phone_shows_it(digits_server, open_page):
+    page = open_page(digits_server.url, size=PHONE, query="?pattern=0&paths=balanced")
+    page.locator(".pc.on").wait_for()
+    assert page.locator(".tabs button[aria-current]").inner_text() == "Network"
+    page.locator(".tabs button").first.click()
+    page.locator(".view-a canvas").first.wait_for()
+    wait_for(lambda: "drawn" in text_of(page, ".map-n .drawn"), what="the map")
+    assert page.locator(".pc.on").is_hidden()
+    other = open_page(digits_server.url, size=PHONE, query=f"?image={IMAGE}")
+    other.locator(".view-a canvas").first.wait_for()
+    assert other.locator(".tabs button[aria-current]").inner_text() == "Map"
+
+
 def test_an_open_pattern_fits_a_phone(digits_server, open_page):
     page = open_page(digits_server.url, size=PHONE, query=f"?image={IMAGE}&theme=dark")
     page.locator(".tabs button").nth(2).click()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from app.components.controls import Choice
 from app.inference import Change
 from app.layer_names import filter_name, short_names
 from app.state import SessionState
@@ -471,8 +472,27 @@ def test_a_pattern_that_was_selected_by_is_not_offered_again(view, state):
         other = set(queries.pattern_index(view._runtime.store, state.path_set).items(card["id"]))
         assert not items <= other
         assert not other <= items
+    # What stands open does not vanish under the hand: the note says why it is there all the same.
+    stays = "the open one stays until it is closed"
+    assert stays not in head(view)["note"]
+    state.open_pattern(opened)
+    settle(view)
+    assert cards(view)[0]["id"] == opened
+    assert stays in head(view)["note"]
+    state.open_pattern(None)
+    settle(view)
+    assert stays not in head(view)["note"]
     # The same images, otherwise selected, are a finding like any other.
     state.select(state.selection.ids, "by hand")
     settle(view)
     assert cards(view)[0]["id"] == opened
     assert "note" not in head(view)
+
+
+def test_a_store_without_path_sets_has_no_switch_of_them(runtime, state, monkeypatch):
+    def switches(made):
+        return [node for node in made.__panel__()[0] if isinstance(node, Choice)]
+
+    assert [len(node.choice_options) for node in switches(NetworkView(runtime, state))] == [3]
+    monkeypatch.setattr(NetworkView, "_has_set", lambda *_: False)
+    assert switches(NetworkView(runtime, state)) == []

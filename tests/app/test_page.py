@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from app import thumbnails
 from app.dashboard import create_page
 from app.stores import choose_store, list_stores
 from app.views.about import about_html
+from app.views.map_parts import why_no_map
 from tests.app.conftest import ROOT, serve
 
 PAYLOAD = '<img src=x onerror="x()">'
@@ -91,6 +93,16 @@ def test_the_address_only_chooses_among_known_names():
     for forged in ("../etc", "/etc/passwd", "c", PAYLOAD):
         assert choose_store(stores, forged) is None
     assert choose_store({}, None) is None
+
+
+def test_a_store_without_a_map_says_what_to_run_or_that_it_has_too_few_images():
+    bare = SimpleNamespace(projections=(), name="bare", images=SimpleNamespace(ids=range(5)))
+    assert "doit embed:bare" in why_no_map(bare).object
+    bare.images.ids = range(4)
+    said = why_no_map(bare).object
+    # The stage refuses so few as well: its command would be no help.
+    assert "needs at least 5 images, and this store holds 4." in said
+    assert "doit" not in said
 
 
 def test_about_escapes_what_comes_from_the_store():

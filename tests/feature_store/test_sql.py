@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -164,6 +165,28 @@ def test_a_query_is_stopped_at_its_deadline(demo):
             store.arrow(endless, timeout=0.3)
         assert time.perf_counter() - started < 5
         assert store.arrow("SELECT 1 AS one", timeout=5)["one"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind", "words"),
+    [
+        ("x", TypeError, "a number of seconds or None, not 'x'"),
+        ([1], TypeError, "not \\[1\\]"),
+        (True, TypeError, "not True"),
+        (-1, ValueError, "not -1"),
+        (float("nan"), ValueError, "not nan"),
+        (float("inf"), ValueError, "not inf"),
+    ],
+)
+def test_what_is_no_deadline_is_refused(demo, timeout, kind, words):
+    with Store.open(demo) as store, pytest.raises(kind, match=words):
+        store.arrow("SELECT 1 AS one", timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [np.float32(5), np.int64(5), None])
+def test_any_number_is_a_deadline(demo, timeout):
+    with Store.open(demo) as store:
+        assert store.arrow("SELECT 1 AS one", timeout=timeout)["one"].to_pylist() == [1]
 
 
 @pytest.mark.parametrize(

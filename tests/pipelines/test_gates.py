@@ -1,10 +1,13 @@
 """What stops a long run before it starts, and what is kept of the activations."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 
 from feature_store import Store
 from pipelines.capture import _check_accuracy
@@ -60,6 +63,26 @@ def test_a_silent_layer_shows_no_images(workshop, tmp_path):
         assert store.verify() == []
         assert store.table("top_images").shape[0] == 0
         assert store.arrow("select max(layer_000) as w from paths__balanced")["w"][0].as_py() == -1
+
+
+@pytest.mark.parametrize("weights", ["", "../given.safetensors", "../given.pt"])
+def test_the_forecast_holds_the_weights_that_the_store_keeps(workshop, tmp_path, weights):
+    named = f'"small_vgg"\nweights = "{weights}"' if weights else '"small_vgg"'
+    changes = (('"small_vgg"', named), ("[embed]", f"{OPEN}[embed]"))
+    project = workshop.make(tmp_path, changes=changes)
+    # Small beside the images of no real store; beside these 60 it is nearly all.
+    state = build("small_vgg", 3).state_dict()
+    torch.save(state, tmp_path / "given.pt")
+    save_torch(state, tmp_path / "given.safetensors")
+    workshop.build(project, "ingest")
+    done = workshop.run(project, "capture")
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"capture: 60 images, about .* and ([\d.]+) MB", done.stderr)[1]
+    files = list(Project.load(project).store.rglob("weights.*"))
+    assert len(files) == (1 if weights.endswith(".safetensors") else 2)
+    kept = sum(file.stat().st_size for file in files) / 1e6
+    # Megabytes are said with one digit after the point.
+    assert kept - 0.1 < float(said) < kept + 0.3
 
 
 @pytest.mark.parametrize(("right", "classes"), [(145, 2), (45, 10), (100, 3)])
