@@ -78,6 +78,8 @@ def create_page(arguments: Sequence[str] = ()) -> Page:
     stores = list_stores(arguments)
     name = choose_store(stores, query.get("store"))
     dark = query.get("theme") == "dark"
+    # Else Panel reads it from the address, and fails where that is no text.
+    pn.config.theme = "dark" if dark else "default"  # type: ignore[misc]
     if name is None:
         return _problem_page(
             "No store of that name" if stores else "There is no store here yet",

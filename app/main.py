@@ -2,6 +2,7 @@
 
 import sys
 
+from app import sessions
 from app.dashboard import create_page
 
-create_page(sys.argv[1:]).servable(title="VATUN")
+create_page(sys.argv[1:]).servable(title="VATUN", location=sessions.address())

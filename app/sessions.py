@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import panel as pn
 from bokeh.models import CustomJS
+from panel.io.location import Location
 from panel.util.parameters import edit_readonly
 
 if TYPE_CHECKING:
@@ -24,6 +25,23 @@ def is_served() -> bool:
     """Whether a page of a server is being put together, rather than one in a notebook or test."""
     document = pn.state.curdoc
     return document is not None and document.session_context is not None
+
+
+class Address(Location):
+    """Address of a page whose parts nobody reads: ``app.address`` does that, from the request.
+
+    Panel reads them all for parameters in step with them, of which there are none here, and one
+    that it cannot read, a number of thousands of digits, would leave half a page.
+    """
+
+    def _update_synced(self, *_: Any) -> None:
+        """Leave the parts alone."""
+
+
+def address() -> Address:
+    """Return the address of the page that is being put together."""
+    context: Any = pn.state.curdoc.session_context if pn.state.curdoc is not None else None
+    return Address() if context is None else Address.from_request(context.request)
 
 
 def on_closed(act: Callable[[], None]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
+
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,7 @@ _HERE = Path(__file__).parent
 _LONGEST_SEARCH = 200
 
 
-class HeaderBar(JSComponent):
+class HeaderBar(OneWay):
     """Name, pages, search, store, theme and help.
 
     Parameters
@@ -58,7 +59,7 @@ class HeaderBar(JSComponent):
                 self._on_message(name, value[:_LONGEST_SEARCH] if isinstance(value, str) else "")
 
 
-class PhoneTabs(JSComponent):
+class PhoneTabs(OneWay):
     """Four tabs, one per view.
 
     Parameters

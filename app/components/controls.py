@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app import safe
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 
 
-class Choice(JSComponent):
+class Choice(OneWay):
     """One of a few options: a radio group drawn as a segmented control, or a native select.
 
     Parameters
@@ -61,7 +61,7 @@ class Choice(JSComponent):
             self.choice_value = chosen
 
 
-class ActionButtons(JSComponent):
+class ActionButtons(OneWay):
     """A row of buttons with icons or words; tells a callback which one was pressed.
 
     Parameters

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app import safe
 from app.components.assets import script
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ MOST_TYPED = 100
 """Characters of a search that are looked at."""
 
 
-class SimulationCurves(JSComponent):
+class SimulationCurves(OneWay):
     """Draws curves as SVG; follows the theme by style variables, so a toggle sends nothing.
 
     Parameters

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components.assets import script, sheet
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Finder(JSComponent):
+class Finder(OneWay):
     """Filters on the left, images on the right.
 
     Every name is set as text. Messages go to ``on_message`` unchecked: they come from a browser.

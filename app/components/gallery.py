@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components.assets import script, sheet
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Gallery(JSComponent):
+class Gallery(OneWay):
     """Thumbnails in rows, never more than one page of them.
 
     Every name is set as text. Messages go to ``on_message`` unchecked: they come from a browser.
@@ -38,6 +38,8 @@ class Gallery(JSComponent):
     gallery_focus = param.Integer(default=-1)
     gallery_orders = param.List(default=[], item_type=dict)
     gallery_large = param.Boolean(default=False)
+
+    _from_browser = ("gallery_large",)
 
     _esm = script("dom.js", "gallery.js")
     _stylesheets: ClassVar[list[Any]] = [sheet("base.css", "gallery.css")]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import param
-from panel.custom import JSComponent
 
 from app import safe
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ HELP = (
 """What each key does, for the help dialog."""
 
 
-class Keys(JSComponent):
+class Keys(OneWay):
     """Listens on the document; silent while someone types.
 
     Parameters

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components import assets
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ _LONGEST = 200
 
 
 # pmui styles every model whose class name ends in "Legend", "Axis" or "Toolbar" as Bokeh's own.
-class LegendList(JSComponent):
+class LegendList(OneWay):
     """Entries with colour, name and count, or a colour ramp.
 
     Parameters

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components import assets
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ MAP_KEYS = {
 """What the keys do while the map has the focus of the keyboard."""
 
 
-class ColourChoice(JSComponent):
+class ColourChoice(OneWay):
     """What the colour of a point means: a few buttons and a grouped list.
 
     Parameters
@@ -48,7 +48,7 @@ class ColourChoice(JSComponent):
                 self.colour_value = option["value"]
 
 
-class MapFrame(JSComponent):
+class MapFrame(OneWay):
     """Over the picture of the map: n of N, what is hidden, the keyboard, and its empty state.
 
     Parameters

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components.assets import script
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 
 
-class SimulationMeasures(JSComponent):
+class SimulationMeasures(OneWay):
     """Cards of tables and small charts; every name is set as text.
 
     Parameters

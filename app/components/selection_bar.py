@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import panel as pn
 import param
-from panel.custom import JSComponent
 
 from app import export, orders, safe, theme, thumbnails
 from app.components.assets import script
+from app.components.one_way import OneWay
 from feature_store.patterns.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FILM_LENGTH = 41
 _MIX_NAMES = 3
 
 
-class SelectionBar(JSComponent):
+class SelectionBar(OneWay):
     """Draws the bar; Python fills it.
 
     Parameters

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app.components.assets import script, sheet
+from app.components.one_way import OneWay
 
 Handler = Callable[[Mapping[str, Any]], None]
 
 
-class TestBench(JSComponent):
+class TestBench(OneWay):
     """Draws what the network says of an image and its changed copy, and sends what is operated.
 
     Every name in the dictionaries is set as text. Messages go to ``on_message`` unchecked: they

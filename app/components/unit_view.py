@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app import safe
 from app.components.assets import script, sheet
+from app.components.one_way import OneWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ MODES = ("replace", "add", "subtract")
 """What a lasso does to the filters that are chosen."""
 
 
-class UnitView(JSComponent):
+class UnitView(OneWay):
     """Every filter as one mark, packed in a rectangle per layer, none left out.
 
     Messages of the browser are checked here; the callables get filters that exist.

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from app import safe
 from app.components.assets import script, sheet
+from app.components.one_way import OneWay
 from app.uploads import ACCEPTED, MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class UploadButton(JSComponent):
+class UploadButton(OneWay):
     """Sends one picture in pieces, each after the one before was acknowledged.
 
     Pictures dropped on the view that holds the button, and pasted ones, are sent as well. Messages

@@ -38,6 +38,9 @@ _STEP = 1.5
 """Factor of one press of a zoom key; an arrow moves by a quarter of what is seen."""
 
 
+_FAR = 1e30
+"""No gesture leads so far; coordinates, which are float32, end soon after."""
+
 _UNEVEN = 0.01
 """Share by which the units of both axes may differ; distances on a map mean the same in each."""
 
@@ -317,19 +320,21 @@ class MapView(pn.viewable.Viewer):
     def on_ranges(self, x_range: Any, y_range: Any) -> None:
         """Draw what a zoom or a pan has brought into view; forged limits change nothing."""
         view = self._view
-        if not all(map_parts.is_number(end) for end in (*x_range, *y_range)):
+        ends = (*x_range, *y_range)
+        if not all(map_parts.is_number(end) and abs(end) < _FAR for end in ends):
             return
         try:
             asked = Viewport(
                 (float(x_range[0]), float(x_range[1])), (float(y_range[0]), float(y_range[1])),
                 view.width, view.height,
             )  # fmt: skip
+            evened = _evened(asked)
         except (ValueError, OverflowError):
             return
         is_even = abs(asked.unit_x / asked.unit_y - 1) < _UNEVEN
         if not is_even:
             # No gesture leads here: new limits and ones from before have met on their way.
-            asked, home = _evened(asked), self._home()
+            asked, home = evened, self._home()
             if view == home and _is_near(asked, home):
                 asked = home
         self._view = asked

@@ -229,6 +229,8 @@ def test_forged_gestures_change_nothing(view, state):
     view.on_ranges((float("nan"), 1), (0, 1))
     view.on_ranges((2, 1), (0, 1))
     view.on_ranges(("a", 1), (0, None))
+    view.on_ranges((-1e301, 1e301), (0, 1e-300))
+    view.on_ranges((0, 1), (-8e307, 8e307))
     view.on_size(10**9, 10**9)
     view.on_tap("x", None)
     view._hide("99999")

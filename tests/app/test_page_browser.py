@@ -199,6 +199,18 @@ def test_colours_and_themes(digits_server, open_page):
     wait_for(lambda: "theme=dark" in address(page), what="the address")
 
 
+@pytest.mark.parametrize(
+    "forged", [f"?image=1417&foo={'9' * 4_301}", "?image=1417&theme=%FF&foo=%FF"]
+)
+def test_what_is_no_part_of_an_address_leaves_the_page_whole(digits_server, open_page, forged):
+    """Python refuses numbers of so many digits, and Panel reads every part as text or number."""
+    page = open_page(digits_server.url, query=forged)
+    wait_for_map(page)
+    wait_for(lambda: focused_image(page) == 1417, what="the image of the address")
+    page.keyboard.press("ArrowRight")
+    wait_for(lambda: focused_image(page) != 1417, what="the next image")
+
+
 def test_maximise_help_and_about(digits_server, open_page):
     page = open_page(digits_server.url)
     page.keyboard.press("4")
