@@ -78,7 +78,7 @@ export function render({ model, el }) {
       cell.querySelector("b").textContent = p.name
       cell.querySelector(".full").textContent = p.note
       cell.querySelector(".short").textContent = p.short
-      cell.querySelector(".note").title = `${p.name}: ${p.long}`
+      cell.querySelector(".note").title = `${p.name}: ${p.long}; first to fall first`
       cell.title = `${p.name}: ${p.long} · n ${p.n.toLocaleString("en-US")}`
       const lastRow = k >= panels.length - columns
       scales.set(cell, chart(cell.querySelector(".pl"), {
@@ -220,7 +220,7 @@ export function render({ model, el }) {
   }
 
   // The line of the current magnitude is dragged in the overview; at most one message a frame.
-  let dragging = false, waiting = null
+  let dragging = false, isDragged = false, waiting = null
   const at = (event) => scale ? scale.back(event.clientX - over.getBoundingClientRect().left) : null
   function send(value) {
     if (value == null) return
@@ -228,16 +228,22 @@ export function render({ model, el }) {
     waiting = value
   }
   over.addEventListener("pointerdown", (event) => {
+    isDragged = false
     if (!event.target.classList.contains("knob")) return
     dragging = true
+    hush()
     over.setPointerCapture(event.pointerId)
   })
   over.addEventListener("pointermove", (event) => {
-    if (dragging) send(at(event)); else show(event)
+    if (!dragging) { show(event); return }
+    isDragged = true
+    send(at(event))
   })
-  over.addEventListener("pointerup", () => { dragging = false })
+  for (const end of ["pointerup", "pointercancel"]) over.addEventListener(end, () => { dragging = false })
   const near = (event) => hit(event, over, scale, [...(model.curves_data.overview || []), model.curves_data.together])
   over.addEventListener("click", (event) => {
+    // The end of a drag chooses nothing, whatever lies there.
+    if (isDragged) return
     const point = near(event)
     if (point && !point.q.ns) choose(point)
     else if (!event.target.classList.contains("knob")) send(point ? model.curves_data.x[point.k] : at(event))

@@ -77,7 +77,7 @@ function classTable(model, send) {
   const node = h("section", { class: "classes" }, title, extent, h("div", { class: "tb" }, table), help)
   const row = (r) => h("tr", { class: r.is_chosen ? "on" : "", onclick: () => send({ kind: "set", name: "true", value: r.is_chosen ? null : r.id }) },
     h("td", {}, h("button", { type: "button", class: "cl", "aria-pressed": String(r.is_chosen), title: r.is_chosen ? "Show every true class" : `Show only true ${r.name}` }, h("span", { class: "sw", style: `background:${r.colour}` }), h("span", { class: "nm" }, r.name))),
-    h("td", {}, r.n), h("td", {}, r.share), r.distances.map((d) => h("td", {}, d)))
+    h("td", {}, r.n), h("td", { title: r.never }, r.share), r.distances.map((d) => h("td", {}, d)))
   function draw() {
     const c = model.finder_classes
     node.hidden = !c.title

@@ -171,6 +171,7 @@ def class_table(runtime: Runtime, wanted: Wanted) -> dict[str, Any]:
             "colour": theme.class_variable(int(index), len(runtime.class_names)),
             "n": f"{found.n[place]:,}",
             "share": f"{100 * share[place]:.0f} %",
+            "never": _never(found.n[place], found.n_flipped[place], found.n_never_wrong[place]),
             "distances": [orders.distance_text(sweep, d) for d in found.distances[place]],
             "is_chosen": wanted.true_class == int(index),
         }
@@ -181,10 +182,20 @@ def class_table(runtime: Runtime, wanted: Wanted) -> dict[str, Any]:
         "title": "How easily each class flips",
         "extent": _extent(runtime, int(found.n.sum()), orders.grid_text(sweep)),
         "heads": [f"{100 * q:.0f} %" for q in QUANTILES],
-        "help": "The smallest change within which that share of the class gets another "
-        "prediction; — lies beyond the grid.",
+        "help": "The change within which that share of a class has flipped; —: beyond the grid. "
+        + _never(found.n.sum(), found.n_flipped.sum(), found.n_never_wrong.sum()),
         "rows": [rows[k] for k in sorted(range(len(rows)), key=ease.__getitem__)],
     }
+
+
+def _never(n: int, n_flipped: int, n_never_wrong: int) -> str:
+    """Say how many never flip; an error that only deepens does not, so errors are told apart."""
+    stays = f"{n - n_flipped:,} of {n:,} never flip"
+    return (
+        f"{stays}, {n_never_wrong:,} of them wrong from the start."
+        if n > n_flipped
+        else f"{stays}."
+    )
 
 
 def changed(wanted: Wanted, name: str, value: object, runtime: Runtime) -> Wanted | None:

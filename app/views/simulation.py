@@ -24,13 +24,14 @@ _MEASURE_NAMES = {"mean_score": "Mean score", "accuracy": "Accuracy"}
 
 _BESIDE = (
     f"Beside each class: the change at which it falls below {HOLDS_ABOVE:g}; "
-    f"\u201clow\u201d: below it without a change already; \u201cholds\u201d: nowhere below it."
+    f"\u201clow\u201d: below it without a change already; \u201cholds\u201d: nowhere below it. "
+    "The panels stand in that order, the first to fall first."
 )
 
 _N_CSS = (
     ":host{min-width:0!important;overflow:hidden;font:400 12px/1.3 var(--vt-font);"
     "color:var(--vt-ink-2)}span{white-space:nowrap}"
-    "@media (max-width:1599px){.roomy{display:none}}"
+    "@media (max-width:1599px){:host(:not(.all)) .roomy{display:none}}"
 )
 _BODY_CSS = (
     ":host{min-height:0!important;overflow:hidden;padding:0 10px 4px;box-sizing:border-box}"
@@ -142,9 +143,10 @@ class SimulationView(pn.viewable.Viewer):
             kind="auto",
         )
         measures.link(state, choice_value="simulation_measure", bidirectional=True)
-        said = pn.pane.HTML(
+        self._said = said = pn.pane.HTML(
             f'<span title="{_BESIDE}">{safe.label(self._extent(), limit=200)}'
-            f'<span class="roomy"> · beside a name: below {HOLDS_ABOVE:g}</span></span>',
+            f'<span class="roomy"> · beside a name: below {HOLDS_ABOVE:g}, '
+            "first to fall first</span></span>",
             stylesheets=[_N_CSS],
             margin=0,
             align="center",
@@ -227,6 +229,7 @@ class SimulationView(pn.viewable.Viewer):
         """Show every measure while the view is maximised."""
         is_all = self._state.maximised == "d"
         self._body.css_classes = ["vt-body", "all"] if is_all else ["vt-body"]
+        self._said.css_classes = ["vt-wide", "all"] if is_all else ["vt-wide"]
 
     def _framed(self) -> int | None:
         """Return the chosen class, else the true class of the focus."""

@@ -344,6 +344,7 @@ def flips(
                     for value in found.distances[k]
                 ],
                 "never": f"{int(found.n[k] - found.n_flipped[k]):,}",
+                "never_wrong": f"{int(found.n_never_wrong[k]):,}",
                 "n": f"{int(found.n[k]):,}",
                 "is_on": int(found.true_class[k]) == shown,
             }
@@ -353,7 +354,8 @@ def flips(
             (
                 f"Half of a class flips within the distance under “half”; “{_NEVER}”: fewer flip "
                 "within what was swept. Distances are steps of the grid: the true ones are "
-                "smaller."
+                "smaller. In brackets: of those that never flip, how many are wrong from the "
+                "start; an error that only deepens is no flip."
             )
         ],
     }
@@ -411,10 +413,16 @@ def images(
             words = magnitude_text(perturbation, float(size)) if flipped else "never"
             told = f"flips to {names[other]} at {label} {words}" if flipped else "never flips"
             shown = picture(int(image))
+            if shown["is_wrong"]:
+                told += ", wrong from the start"
             cells.append({**shown, "title": f"{shown['title']}, {told}", "words": words})
         return cells
 
     n, stays = fragile.n_swept, fragile.n_swept - fragile.n_flipped
+    # An error that only deepens never flips: what stays is not thereby robust.
+    errors = f", {fragile.n_never_wrong:,} of them wrong from the start" if stays else ""
+    if fragile.n_never_wrong:
+        errors += "; right ones first"
     return {
         "note": f"{class_name} under {label} · {split}",
         "rows": [
@@ -425,7 +433,7 @@ def images(
             },
             {
                 "title": "Least fragile",
-                "note": f"{stays:,} of {n:,} never flip within what was swept",
+                "note": f"{stays:,} of {n:,} never flip within what was swept{errors}",
                 "images": row(sturdy),
             },
         ],

@@ -10,7 +10,7 @@ import numpy as np
 from feature_store.errors import ImageNotFoundError, QueryError
 from feature_store.patterns.columns import numbers
 from feature_store.patterns.memory import remember
-from feature_store.queries.points import PREDICTED, image_table
+from feature_store.queries.points import PREDICTED, UNKNOWN, image_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ class SweptPerturbation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FragileImages:
-    """Images whose prediction flips, the most fragile first, in arrays of equal length.
+    """Images ranked by their smallest flip, in arrays of equal length.
 
     Parameters
     ----------
@@ -63,6 +63,9 @@ class FragileImages:
         Class that is predicted there.
     n_flipped, n_swept : int
         How many of the images asked for flip at all, and how many were swept.
+    n_never_wrong : int
+        How many of those that never flip are wrong without a change already: what never flips
+        need not be robust, as an error that only deepens is no flip.
     """
 
     image_id: NDArray[np.int32]
@@ -71,6 +74,7 @@ class FragileImages:
     flipped_class: NDArray[np.int16]
     n_flipped: int
     n_swept: int
+    n_never_wrong: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +87,8 @@ class FlipQuantiles:
         Classes with swept images, ascending; -1 stands for images without a label.
     n, n_flipped : ndarray of shape (C,), int32
         Swept images with a finite prediction, and those that flip within the grid.
+    n_never_wrong : ndarray of shape (C,), int32
+        Those of the others that are wrong without a change already; 0 without a label.
     quantiles : tuple of float
         The shares asked for, each in (0, 1].
     distances : ndarray of shape (C, Q), float64
@@ -94,6 +100,7 @@ class FlipQuantiles:
     true_class: NDArray[np.int16]
     n: NDArray[np.int32]
     n_flipped: NDArray[np.int32]
+    n_never_wrong: NDArray[np.int32]
     quantiles: tuple[float, ...]
     distances: NDArray[np.float64]
 
@@ -223,6 +230,7 @@ def fragile_images(
         flipped_class=flips.flipped_class[at, way],
         n_flipped=int(is_flipped.sum()),
         n_swept=len(rows),
+        n_never_wrong=int((_wrong(store, flips.image_id[rows]) & ~is_flipped).sum()),
     )
 
 
@@ -249,9 +257,11 @@ def sturdy_images(
     Returns
     -------
     FragileImages
-        First those that no magnitude of the grid flips, with an infinite distance, a NaN magnitude
-        and class -1; then by falling distance of the nearer flip. Equal ones by falling confidence
-        without a change, then by id.
+        First those that are right without a change, then those without a label, last those that
+        are wrong: an error that a change only deepens never flips. Among each, first those that no
+        magnitude of the grid flips, with an infinite distance, a NaN magnitude and class -1; then
+        by falling distance of the nearer flip. Equal ones by falling confidence without a change,
+        then by id.
 
     Raises
     ------
@@ -267,8 +277,11 @@ def sturdy_images(
     side = flips.distance[rows].argmin(axis=1)
     nearest = flips.distance[rows, side]
     images = image_table(store)
-    confidence = images.confidence[np.searchsorted(images.image_id, flips.image_id[rows])]
-    order = np.lexsort((flips.image_id[rows], -confidence, -nearest))[: max(limit, 0)]
+    places = np.searchsorted(images.image_id, flips.image_id[rows])
+    is_unlabelled = images.true_class[places] == UNKNOWN
+    is_wrong = _wrong(store, flips.image_id[rows])
+    keys = (-images.confidence[places], -nearest, is_unlabelled, is_wrong)
+    order = np.lexsort((flips.image_id[rows], *keys))[: max(limit, 0)]
     at, way = rows[order], side[order]
     is_flipped = np.isfinite(nearest[order])
     return FragileImages(
@@ -278,6 +291,7 @@ def sturdy_images(
         flipped_class=np.where(is_flipped, flips.flipped_class[at, way], -1).astype(np.int16),
         n_flipped=int(np.isfinite(nearest).sum()),
         n_swept=len(rows),
+        n_never_wrong=int((is_wrong & np.isinf(nearest)).sum()),
     )
 
 
@@ -325,12 +339,15 @@ def flip_quantiles(
     # By class first, then each class by itself: one sort by both takes eight times as long.
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)
-    groups = [np.sort(group) for group in np.split(distances[order], starts[1:]) if len(group)]
+    parts = [part for part in np.split(order, starts[1:]) if len(part)]
+    groups = [np.sort(distances[part]) for part in parts]
+    is_never_wrong = np.isinf(distances) & _wrong(store, ids)
     found = np.array([_lower_quantiles(group, shares) for group in groups], dtype=np.float64)
     return FlipQuantiles(
         true_class=classes,
         n=np.array([len(group) for group in groups], dtype=np.int32),
         n_flipped=np.array([np.isfinite(group).sum() for group in groups], dtype=np.int32),
+        n_never_wrong=np.array([is_never_wrong[part].sum() for part in parts], dtype=np.int32),
         quantiles=shares,
         distances=found.reshape(len(classes), len(shares)),
     )
@@ -448,6 +465,15 @@ def _read_flips(store: Store, perturbation: str, identity: float) -> _Flips:
         flipped_class=np.nan_to_num(sides["class_"].T, nan=-1).astype(np.int16),
         distance=np.where(np.isnan(away), np.inf, away),
     )
+
+
+def _wrong(store: Store, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return which images are wrong without a change; those without a label are not."""
+    images = image_table(store)
+    places = np.searchsorted(images.image_id, ids)
+    true = images.true_class[places]
+    is_wrong: NDArray[np.bool_] = (true != UNKNOWN) & (images.predicted_class[places] != true)
+    return is_wrong
 
 
 def _lower_quantiles(ascending: NDArray[np.float64], shares: tuple[float, ...]) -> list[float]:

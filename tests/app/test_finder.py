@@ -154,9 +154,19 @@ def test_the_most_fragile_images_come_first(finder, runtime, rows, rotation):
             )
 
 
+def stay_words(rows, flips, index=None):
+    """Walk what was swept: how many never flip, and how many of them are wrong unchanged."""
+    swept = [i for i in flips if index is None or rows[i]["true_class"] == index]
+    stay = [i for i in swept if flips[i][0] == math.inf]
+    wrong = sum(not rows[i]["is_correct"] for i in stay)
+    said = f", {wrong} of them wrong from the start" if stay else ""
+    return f"{len(stay)} of {len(swept)} never flip{said}."
+
+
 def test_the_table_of_classes(finder, runtime, rows, rotation):
     put(finder, "order", "flip:rotation")
     table = finder._finder.finder_classes
+    assert table["help"].endswith(f" {stay_words(rows, rotation)}")
     assert table["extent"] == "of the 100 swept images of test (500 in all), grid of 15°"
     assert table["heads"] == ["10 %", "50 %", "90 %"]
     for row in table["rows"]:
@@ -164,6 +174,7 @@ def test_the_table_of_classes(finder, runtime, rows, rotation):
         assert row["name"] == runtime.class_names[row["id"]]
         assert row["n"] == str(len(group)) == "10"
         assert row["share"] == f"{10 * sum(d < math.inf for d in group)} %"
+        assert row["never"] == stay_words(rows, rotation, row["id"])
         # Of ten images, the first, the fifth and the ninth.
         want = ["—" if group[k] == math.inf else f"±{group[k]:.0f}°" for k in (0, 4, 8)]
         assert row["distances"] == want

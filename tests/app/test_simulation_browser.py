@@ -137,6 +137,42 @@ def test_what_hovering_says_never_covers_its_chart(page):
     assert told["x"] >= chart["x"] + chart["width"] or told["y"] + told["height"] <= chart["y"]
 
 
+def test_dragging_the_blue_line_hides_the_readings_and_selects_nothing(page):
+    knob, y = page.locator(".over .knob").bounding_box(), place(page, ".over .pl", 12)[1] + 30
+    start = knob["x"] + knob["width"] / 2
+    page.mouse.move(start, y)
+    readings = page.locator(".vt-curves .read:popover-open")
+    wait_for(readings.count, what="the readings")
+    # To a point of a class's own line, where a click would select.
+    point = page.locator(".over .pl").evaluate(
+        "(box) => box.querySelectorAll('svg path[fill=none]')[3].getAttribute('d')"
+        ".slice(1).split('L')[18].split(' ').map(Number)"
+    )
+    chart = page.locator(".over .pl").bounding_box()
+    end = (chart["x"] + point[0], chart["y"] + point[1])
+    page.mouse.down()
+    page.mouse.move(*end)
+    assert not readings.count()
+    page.mouse.up()
+    said = page.locator(".sl[data-name=rotation] .v")
+    wait_for(lambda: said.text_content() not in {"0°", ""}, what="the change of view B")
+    assert not readings.count(), "not before the pointer moves again"
+    assert page.evaluate("String(getSelection())") == "", "no text is marked by it"
+    page.mouse.move(end[0] - 2, end[1])
+    wait_for(readings.count, what="the readings of the new place")
+    assert text_of(page, ".vt-curves .read").startswith("Rotation 90°")
+    assert selected_count(page) == 500
+
+
+def test_the_order_of_the_panels_is_said(page):
+    shown = page.locator(".smc .note")
+    assert all("first to fall first" in note.get_attribute("title") for note in shown.all())
+    words = page.get_by_text("first to fall first", exact=False)
+    assert not words.is_visible(), "there is no room beside view C"
+    maximise(page)
+    words.wait_for()
+
+
 def test_the_curves_are_a_table_for_the_keyboard(page, digits_store):
     page.locator(".view-d").get_by_label("Show as table").first.focus()
     page.keyboard.press("Enter")

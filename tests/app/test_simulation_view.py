@@ -198,6 +198,38 @@ def test_the_cards_say_what_the_queries_found(view, state, runtime):
         assert (table.true_class[table.rows(np.sort(ids))] == 4).all()
 
 
+def test_what_never_flips_is_not_said_to_hold_where_it_is_wrong_from_the_start(
+    view, state, runtime
+):
+    """FGSM pushes away from the true class, so that an error only deepens and never flips."""
+    state.simulation_perturbation = "fgsm"
+    names = list(runtime.class_names)
+    rows = runtime.store.arrow(
+        "select image_id, true_class, predicted_class != true_class as is_wrong, "
+        "count(magnitude) = 0 as is_never from smallest_flips f join images using (image_id) "
+        "join predictions p using (image_id) where perturbation = 'fgsm' group by all"
+    ).to_pylist()
+    never = {k: [r for r in rows if r["true_class"] == k and r["is_never"]] for k in range(10)}
+    wrong = {k: sum(r["is_wrong"] for r in never[k]) for k in never}
+    worst = max(wrong, key=wrong.get)
+    assert 0 < wrong[worst] < 10
+    state.simulation_class = worst
+    cards = view._measures.figures()
+    assert {row["name"]: (row["never"], row["never_wrong"]) for row in cards["flips"]["rows"]} == {
+        names[k]: (str(len(never[k])), str(wrong[k])) for k in never
+    }
+    least = cards["images"]["rows"][1]
+    assert least["note"] == (
+        f"{len(never[worst])} of 10 never flip within what was swept, "
+        f"{wrong[worst]} of them wrong from the start; right ones first"
+    )
+    known = {r["image_id"]: r["is_wrong"] for r in rows}
+    marked = [image["is_wrong"] for image in least["images"]]
+    assert marked == [known[image["id"]] for image in least["images"]] == sorted(marked)
+    for image in least["images"]:
+        assert image["title"].endswith(", wrong from the start") == image["is_wrong"]
+
+
 def test_a_table_that_is_missing_is_said_in_words(view, monkeypatch):
     def missing(*_):
         raise QueryError("'rotation' was not swept")

@@ -30,12 +30,18 @@ class Made:
     rows: list[dict]
     true_class: np.ndarray
 
+    def is_wrong(self, image: int) -> bool:
+        """Whether the image is wrong without a change; that without a label is not."""
+        return image % 3 == 0 and image != UNLABELLED
+
 
 def write(folder) -> tuple[list[dict], np.ndarray]:
     rng = np.random.default_rng(5)
     ids = np.arange(N_IMAGES, dtype=np.int32)
     true_class = rng.integers(0, 3, N_IMAGES).astype(np.int16)
     is_bad = ids == NOT_FINITE
+    predicted = ((true_class + (ids % 3 == 0)) % 3).astype(np.int16)
+    confidence = np.linspace(0.4, 0.9, 7, dtype=np.float32)[ids % 7]
     rows = []
     for name in sorted(GRIDS):
         identity, grid = GRIDS[name]
@@ -79,8 +85,8 @@ def write(folder) -> tuple[list[dict], np.ndarray]:
         predictions = {
             "image_id": ids,
             "status": ["not_finite" if bad else "ok" for bad in is_bad],
-            "predicted_class": pa.array(true_class, mask=is_bad),
-            "confidence": pa.array(np.full(N_IMAGES, 0.5, np.float32), mask=is_bad),
+            "predicted_class": pa.array(predicted, mask=is_bad),
+            "confidence": pa.array(confidence, mask=is_bad),
             "margin": pa.array(np.linspace(0, 1, N_IMAGES, dtype=np.float32), mask=is_bad),
         }
         generation.write("predictions", pa.table(predictions))
@@ -137,6 +143,8 @@ def test_the_most_fragile_come_first(made, name, direction):
     assert found.magnitude.tolist() == [want[i][1] for i in order]
     assert found.flipped_class.tolist() == [want[i][2] for i in order]
     assert (found.n_flipped, found.n_swept) == (len(want), len(SWEPT) - 1)
+    stay = set(SWEPT) - {NOT_FINITE, *want}
+    assert 0 < found.n_never_wrong == sum(map(made.is_wrong, stay)) < len(stay)
     page = queries.fragile_images(made.store, name, direction=direction, limit=7, offset=5)
     assert page.image_id.tolist() == order[5:12]
     assert page.n_flipped == len(want)
@@ -151,6 +159,25 @@ def test_among_some_images(made):
     assert sorted(found.image_id.tolist()) == flipped
     assert (found.n_flipped, found.n_swept) == (len(flipped), len(swept))
     assert queries.fragile_images(made.store, "rotation", ids=[]).n_swept == 0
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("limit", [12, 1000])
+def test_the_least_fragile_are_right_ones_before_wrong_ones(made, name, limit):
+    want = nearest(made, name)
+
+    def rank(image):
+        kind = 2 if made.is_wrong(image) else int(image == UNLABELLED)
+        return kind, -want[image][0], -(image % 7), image
+
+    found = queries.sturdy_images(made.store, name, limit=limit)
+    order = sorted(want, key=rank)
+    assert found.image_id.tolist() == order[:limit]
+    np.testing.assert_allclose(found.distance, [want[i][0] for i in order[:limit]], atol=1e-9)
+    np.testing.assert_array_equal(found.magnitude, [want[i][1] for i in order[:limit]])
+    never = [image for image in want if want[image][0] == math.inf]
+    assert found.n_flipped == len(want) - len(never)
+    assert 0 < found.n_never_wrong == sum(map(made.is_wrong, never)) < len(never)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -172,6 +199,8 @@ def test_quantiles_are_the_first_distance_that_the_share_lies_within(made, name)
         group = [want[i][0] for i in want if labels[i] == index]
         assert found.n[row] == len(group)
         assert found.n_flipped[row] == sum(d < math.inf for d in group)
+        never = [i for i in want if labels[i] == index and want[i][0] == math.inf]
+        assert found.n_never_wrong[row] == sum(map(made.is_wrong, never))
         for column, share in enumerate(shares):
             # By definition: try every distance there is, the nearest first.
             within = [
@@ -183,6 +212,7 @@ def test_quantiles_are_the_first_distance_that_the_share_lies_within(made, name)
                 assert found.distances[row, column] == pytest.approx(within[0])
             else:
                 assert np.isnan(found.distances[row, column])
+    assert found.n_never_wrong.any()
     assert np.isnan(found.distances).any()
     assert np.isfinite(found.distances).any()
 
@@ -260,3 +290,21 @@ def test_a_real_sweep_agrees_with_its_curves(digits_store):
         curve = curves[image]
         others = [abs(m) for m, predicted in curve.items() if predicted != curve[0.0]]
         assert distance == min(others, default=math.inf)
+
+
+def test_errors_among_what_never_flips_are_counted_for_every_change(digits_store):
+    """From the predictions and the stored flips alone; that of no change is not asked for."""
+    rows = digits_store.sql(
+        "SELECT perturbation, true_class, count(*), sum((p.predicted_class != true_class)::INT) "
+        "FROM (SELECT perturbation, image_id FROM smallest_flips "
+        "GROUP BY ALL HAVING count(magnitude) = 0) never "
+        "JOIN images USING (image_id) JOIN predictions p USING (image_id) GROUP BY ALL"
+    ).fetchall()
+    want = {(name, index): (never, wrong) for name, index, never, wrong in rows}
+    assert any(wrong for _, wrong in want.values()), "nothing to count"
+    for sweep in queries.swept_perturbations(digits_store):
+        found = queries.flip_quantiles(digits_store, sweep.name)
+        for k, index in enumerate(found.true_class.tolist()):
+            never, wrong = want.get((sweep.name, index), (0, 0))
+            assert found.n[k] - found.n_flipped[k] == never
+            assert found.n_never_wrong[k] == wrong
