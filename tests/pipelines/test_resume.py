@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,10 +27,12 @@ SEVERAL = (
 def finished(store):
     """Return the time of every finished shard, by name."""
     times = {}
-    for path in (store / "state" / "shards").rglob("*.json"):
-        # A commit removes the shards it has merged, even between two looks at the folder.
-        with contextlib.suppress(FileNotFoundError):
-            times[path.relative_to(store).as_posix()] = path.stat().st_mtime_ns
+    # A commit removes the shards it has merged, and their folders, even while they are listed;
+    # unlike rglob, walk passes over those.
+    for folder, _, names in os.walk(store / "state" / "shards"):
+        for path in (Path(folder) / name for name in names if name.endswith(".json")):
+            with contextlib.suppress(FileNotFoundError):
+                times[path.relative_to(store).as_posix()] = path.stat().st_mtime_ns
     return times
 
 
