@@ -134,7 +134,7 @@ export function render({ model, el }) {
   function flips(body, d) {
     body.append(h("div", { class: "tw" }, h("table", {}, h("caption", { class: "hide" }, d.caption),
       h("thead", {}, h("tr", {}, ["Class", "", ...d.shares, "Never", "n"].map((text, k) => h("th", { scope: "col", class: k > 1 ? "r" : null }, text)))),
-      h("tbody", {}, d.rows.map((row) => h("tr", { class: row.is_on ? "on" : null }, h("th", { scope: "row" }, swatch(row.colour), row.name), h("td", {}, range(row.places)), row.texts.map((text, k) => h("td", { class: `r${k === 2 ? " mid" : ""}` }, text)), h("td", { class: "r" }, row.never, h("span", { class: "mut" }, ` (${row.never_wrong} wrong)`)), h("td", { class: "r" }, row.n)))))))
+      h("tbody", {}, d.rows.map((row) => h("tr", { class: row.is_on ? "on" : null }, h("th", { scope: "row" }, swatch(row.colour), row.name), h("td", {}, range(row.places)), row.texts.map((text, k) => h("td", { class: `r${k === 2 ? " mid" : ""}` }, text)), h("td", { class: "r" }, row.never, row.never === "0" ? null : h("span", { class: "mut" }, ` (${row.never_wrong} wrong)`)), h("td", { class: "r" }, row.n)))))))
   }
 
   function images(body, d) {
