@@ -222,7 +222,8 @@ def _verdict(found: Judgement, images: int, shared: float) -> tuple[str, str]:
     if found.high < FLOOR:
         return "cannot tell", "the random sets hold too many of the tested filters"
     if found.low <= 0 or found.difference < FLOOR:
-        return "cannot tell", "the interval allows both a real and a negligible effect"
+        reason = f"the interval allows both a real and a negligible effect (below {FLOOR:g})"
+        return "cannot tell", reason
     if found.p_value > LEVEL:
         return "cannot tell", f"{rest}: too many to call the effect particular to these filters"
     return "cause", f"the filters cost more than random ones, and {rest}"

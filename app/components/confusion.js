@@ -45,7 +45,8 @@ export function render({ model, el }) {
   const explain = h("button", { type: "button", class: "btn", "data-action": "explain", title: "Show in Network which patterns stand behind these errors", onclick: () => picked && send({ kind: "explain", true: picked[0], predicted: picked[1] }) }, "Behind these errors")
   const strip = h("div", { class: "strip" }, said, explain)
   const list = h("div", { class: "list", role: "list", "aria-label": "Largest errors, true → predicted" })
-  const largest = h("div", { class: "largest" }, h("h3", {}, "Largest errors", h("span", { class: "mut" }, " true → predicted, share of the true class")), list)
+  const largestWords = h("span", { class: "mut" })
+  const largest = h("div", { class: "largest" }, h("h3", {}, "Largest errors", largestWords), list)
   const headline = h("b"), words = h("p")
   const notice = h("div", { class: "notice", role: "status" }, h("div", {}, headline, words))
   const body = h("div", { class: "body" }, tools, h("div", { class: "box" }, grid), strip, largest)
@@ -118,7 +119,7 @@ export function render({ model, el }) {
 
   function text(d, r, c) {
     const n = d.counts[r][c]
-    if (measure === "selected" && d.selected.length) return d.selected[r][c] ? short(d.selected[r][c]) : ""
+    if (bySelection(d)) return d.selected[r][c] ? short(d.selected[r][c]) : ""
     if (!n) return ""
     return measure === "share" ? perCent(n / d.classes[r].n).replace(" %", "") : short(n)
   }
@@ -130,22 +131,30 @@ export function render({ model, el }) {
       h("span", { class: "hd" }, h("i", { class: "sw", style: `background:${c.colour}` }), h("span", { class: "nm" }, c.name)))
   }
 
+  const bySelection = (d) => measure === "selected" && d.selected.length > 0
+
+  // The shade says what the figures say: the selected images, else the share of the true class.
+  function shadeOf(d, r, c) {
+    if (bySelection(d)) return d.selected[r][c]
+    return d.classes[r].n ? d.counts[r][c] / d.classes[r].n : 0
+  }
+
   function cell(d, r, c, most) {
     const n = d.counts[r][c], k = d.selected.length ? d.selected[r][c] : null
-    const share = d.classes[r].n ? n / d.classes[r].n : 0
+    const shade = shadeOf(d, r, c)
     const kind = [r === c ? "diag" : "err", k === 0 && "out", k && "in"].filter(Boolean).join(" ")
-    const tint = r === c ? 0 : Math.round(6 + 40 * share / most)
+    const tint = r === c ? 0 : Math.round(6 + 40 * shade / most)
     const node = h("td", { role: "gridcell", class: kind, "data-at": `${r + 1},${c + 1}`, tabindex: -1, title: words_of(d, r + 1, c + 1), "aria-label": words_of(d, r + 1, c + 1), "aria-selected": k === null ? null : String(n > 0 && k === n),
-      style: r !== c && n ? `background:color-mix(in srgb, var(--vt-wrong) ${tint}%, var(--vt-surface))` : "" }, text(d, r, c))
+      style: r !== c && shade ? `background:color-mix(in srgb, var(--vt-wrong) ${tint}%, var(--vt-surface))` : "" }, text(d, r, c))
     if (k) node.append(h("i", { class: "mark", style: `width:${Math.max(8, 100 * k / n)}%` }))
     return node
   }
 
   function table(d) {
     const m = d.classes.length
-    let most = 0.02, worst = [0, 0, -1]
+    let most = bySelection(d) ? 1 : 0.02, worst = [0, 0, -1]
     for (let r = 0; r < m; r++) for (let c = 0; c < m; c++) if (r !== c && d.classes[r].n) {
-      most = Math.max(most, d.counts[r][c] / d.classes[r].n)
+      most = Math.max(most, shadeOf(d, r, c))
       if (d.counts[r][c] > worst[2]) worst = [r + 1, c + 1, d.counts[r][c]]
     }
     grid.setAttribute("aria-label", `True class by predicted class, ${d.extent}`)
@@ -161,7 +170,7 @@ export function render({ model, el }) {
     const chosen = item.k === null ? "" : `; ${whole(item.k)} of ${whole(item.n)} selected`
     const known = d.explained.some(([t, p]) => t === item.true && p === item.predicted)
     const open = h("button", { type: "button", class: "pair", title: `Select the ${images(item.n)} of ${item.names[0]} taken for ${item.names[1]} (Shift adds, Alt takes away)`, "aria-label": `${item.names[0]} taken for ${item.names[1]}: ${images(item.n)}, ${perCent(item.share)} of true ${item.names[0]}${chosen}`, onclick: (event) => send({ kind: "select", true: item.true, predicted: item.predicted, how: how(event) }) },
-      h("span", { class: "who" }, pair), h("b", {}, whole(item.n)), h("span", { class: "mut" }, perCent(item.share)),
+      h("span", { class: "who" }, pair), h("b", {}, whole(bySelection(d) ? item.k : item.n)), h("span", { class: "mut" }, bySelection(d) ? `of ${whole(item.n)}` : perCent(item.share)),
       h("span", { class: "bar", "aria-hidden": "true" }, item.k ? h("i", { class: "mark", style: `width:${Math.max(4, 100 * item.k / item.n)}%` }) : null))
     return h("div", { class: "line", role: "listitem" }, open,
       known ? h("button", { type: "button", class: "btn txt", title: `Behind these errors: which patterns stand behind ${item.names[0]} taken for ${item.names[1]}`, "aria-label": `Behind these errors, ${pair}`, onclick: () => send({ kind: "explain", true: item.true, predicted: item.predicted }) }, "Behind") : h("span"))
@@ -191,7 +200,10 @@ export function render({ model, el }) {
     shape = now
     move(...at, had)
     const top = list.scrollTop
-    list.replaceChildren(...(d.largest.length ? d.largest.map((item) => line(d, item)) : [h("p", { class: "mut" }, "No image is predicted wrong.")]))
+    const isSelected = bySelection(d), items = isSelected ? d.largest_selected : d.largest
+    largestWords.textContent = ` true → predicted, ${isSelected ? "selected of all" : "share of the true class"}`
+    const none = `No ${isSelected ? "selected " : ""}image is predicted wrong.`
+    list.replaceChildren(...(items.length ? items.map((item) => line(d, item)) : [h("p", { class: "mut" }, none)]))
     list.scrollTop = top
   }
   onceAFrame(model, ["confusion_data"], draw)

@@ -23,8 +23,9 @@ class Confusion(OneWay):
     confusion_data : dict
         ``classes`` [{id, name, colour, n}], ``counts`` and ``selected`` (one list a row; the
         latter empty when nothing is selected), ``largest`` [{true, predicted, n, k, share,
-        can_explain}], ``explained`` [[true, predicted]], ``extent``, ``part``, ``search``, ``all``
-        (names to search), and for an empty split ``headline`` and ``words``.
+        can_explain}], ``largest_selected`` (the same, those of the selection), ``explained``
+        [[true, predicted]], ``extent``, ``part``, ``search``, ``all`` (names to search), and for
+        an empty split ``headline`` and ``words``.
     """
 
     confusion_data = param.Dict(default={})

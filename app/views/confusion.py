@@ -132,7 +132,8 @@ class ConfusionView(pn.viewable.Viewer):
             "classes": [self._class(index) for index in shown.tolist()],
             "counts": counts[np.ix_(shown, shown)].tolist(),
             "selected": [] if selected is None else selected[np.ix_(shown, shown)].tolist(),
-            "largest": self._largest(selected),
+            "largest": self._largest(counts, selected),
+            "largest_selected": [] if selected is None else self._largest(selected, selected),
             "explained": [list(cell) for cell in self._explained],
             "extent": self._extent(selected),
             "part": part and f"{part}, {'found' if self._search else 'the most confused'}",
@@ -149,7 +150,10 @@ class ConfusionView(pn.viewable.Viewer):
             "n": int(self._counts[index].sum()),
         }
 
-    def _largest(self, selected: NDArray[np.int64] | None) -> list[dict[str, Any]]:
+    def _largest(
+        self, ranked: NDArray[np.int64], selected: NDArray[np.int64] | None
+    ) -> list[dict[str, Any]]:
+        """Return the commonest errors of ``ranked``, with their totals in the shown split."""
         names, counts = self._runtime.class_names, self._counts
         return [
             {
@@ -160,7 +164,7 @@ class ConfusionView(pn.viewable.Viewer):
                 "k": None if selected is None else int(selected[true, predicted]),
                 "share": float(counts[true, predicted] / counts[true].sum()),
             }
-            for true, predicted in largest_errors(counts, MOST_ERRORS)
+            for true, predicted in largest_errors(ranked, MOST_ERRORS)
         ]
 
     def _extent(self, selected: NDArray[np.int64] | None) -> str:

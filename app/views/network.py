@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 INFO = (
     "One mark per filter, none left out; shade is the activation's percentile among the images of "
-    "the store, for a selection the mean over its images. Drag round filters to choose them. "
+    "the store, for a selection the mean over its images. Draw round filters to choose them. "
     "A pattern is a set of images whose strongest filters agree in neighbouring layers, or with "
     "Skip layers in any: a shared pattern is a marker, it need not be a cause. "
     "Replace puts the mean in its filters' place, beside random filters. Behind an error searches "

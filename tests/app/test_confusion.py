@@ -155,6 +155,20 @@ def test_the_largest_errors_come_first(view, rows):
         assert line["share"] == line["n"] / counts[line["true"]].sum()
 
 
+def test_the_largest_errors_of_a_selection_are_ordered_by_it(view, state, rows):
+    assert data(view)["largest_selected"] == []
+    chosen = {row[0] for row in rows if row[1] == "test" and row[0] % 3 == 0}
+    state.select(sorted(chosen), "every third")
+    counts = counted(rows, lambda image_id, _: image_id in chosen)
+    totals = counted(rows, lambda _, split: split == "test")
+    cells = ((t, p) for t in range(10) for p in range(10) if t != p and counts[t, p])
+    expected = sorted(cells, key=lambda cell: (-counts[cell], cell))[: module.MOST_ERRORS]
+    lines = data(view)["largest_selected"]
+    assert [(line["true"], line["predicted"]) for line in lines] == expected
+    assert [line["k"] for line in lines] == [counts[cell] for cell in expected]
+    assert [line["n"] for line in lines] == [totals[cell] for cell in expected]
+
+
 def test_nothing_is_computed_while_the_map_is_not_maximised(runtime, monkeypatch):
     state = SessionState(dict(runtime.splits))
     view = ConfusionView(runtime, state)

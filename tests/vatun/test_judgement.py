@@ -73,7 +73,7 @@ def test_verdicts():
     ("given", "reason"),
     [
         (partial(judged, 0.6, QUIET, MIN_IMAGES - 1), "too few"),
-        (partial(judged, 0.0, QUIET, 15), "both a real and a negligible"),
+        (partial(judged, 0.0, QUIET, 15), f"a negligible effect (below {FLOOR:g})"),
         (partial(judged, 0.6, [*QUIET[1:], 0.7]), "1 of 20 random sets cost as much"),
         (partial(judged, 0.5, [0.5] * 20, shared=1.0), "no other filters"),
         (partial(judged, 0.5, [0.5] * 20, shared=0.5), "too many of the tested"),
