@@ -29,7 +29,7 @@ from app.views.testing import TestingView
 from feature_store import QueryError, StoreCorruptError, StoreError, TableMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -81,20 +81,19 @@ def create_page(arguments: Sequence[str] = ()) -> Page:
     # Else Panel reads it from the address, and fails where that is no text.
     pn.config.theme = "dark" if dark else "default"  # type: ignore[misc]
     if name is None:
-        return _problem_page(
-            "No store of that name" if stores else "There is no store here yet",
+        headline = "No store of that name" if stores else "There is no store here yet"
+        detail = (
             f"This server shows {', '.join(stores)}."
             if stores
-            else "Build the demo store, or name a folder after --args.",
-            command="" if stores else "doit store:digits",
-            dark=dark,
+            else "Build the demo store, or name a folder after --args."
         )
+        words = headline, detail, "" if stores else "doit store:digits"
+        return _problem_page(words, stores, dark=dark)
     try:
         runtime = open_runtime(stores[name])
         dashboard = Dashboard(runtime, stores=list(stores), name=name, query=query)
     except (StoreError, OSError) as error:
-        headline, detail, command = _what_helps(error, name, stores[name])
-        return _problem_page(headline, detail, command=command, dark=dark)
+        return _problem_page(_what_helps(error, name, stores[name]), stores, dark=dark)
     return dashboard.page
 
 
@@ -135,14 +134,17 @@ def _page(header: list[Any], body: pn.viewable.Viewable, *, dark: bool, title: s
     return sessions.without_busy(page)
 
 
-def _problem_page(headline: str, detail: str, *, command: str, dark: bool) -> Page:
+def _problem_page(words: tuple[str, str, str], stores: Iterable[str], *, dark: bool) -> Page:
+    headline, detail, command = words
     body = pn.Column(
         shell.message(headline, detail, command=command, is_error=True),
         sizing_mode="stretch_both",
         margin=0,
         stylesheets=[theme.ROOT_CSS],
     )
-    bar = HeaderBar(sizing_mode="stretch_width", margin=0, header_data={"store": "", "line": ""})
+    known = [safe.plain(name, limit=40) for name in stores]
+    header = {"store": "", "stores": known, "line": ""}
+    bar = HeaderBar(sizing_mode="stretch_width", margin=0, header_data=header)
     page = _page([bar], body, dark=dark, title="VATUN")
 
     def act(name: str, _: str) -> None:

@@ -73,12 +73,15 @@ export function render({ model, el }) {
     }))
     const store = $(".store")
     store.replaceChildren()
-    if ((d.stores || []).length > 1) {
+    const names = d.stores || []
+    // Without one of them on the page, they are the way to it.
+    if (names.length > 1 || (names.length && !d.store)) {
       const list = document.createElement("select")
       list.setAttribute("aria-label", "Store")
-      for (const name of d.stores) {
+      for (const name of d.store ? names : ["", ...names]) {
         const o = document.createElement("option")
-        o.value = o.textContent = name
+        o.value = name
+        o.textContent = name || "Choose a store"
         list.append(o)
       }
       list.value = d.store

@@ -4,7 +4,7 @@ function verdictLine(hold) {
   const arrow = h("span", { class: "ar", "aria-hidden": "true" }, "→")
   const after = h("span", { class: "p" })
   const spoken = h("span", { class: "spoken", role: "status" })
-  const flipped = h("span", { class: "chip wrong" }, icon("no", 12), "prediction flipped")
+  const flipped = h("span", { class: "chip" })
   const truth = h("span", { class: "chip truth" })
   const keep = h("button", { class: "btn hold", type: "button", title: "Hold this case beside the next ones; maximise this view (f) to see them", onclick: hold }, "Hold")
   const node = h("div", { class: "headline" }, h("span", { class: "names", "aria-hidden": "true" }, before, arrow, after), spoken, h("span", { class: "sp" }), flipped, truth, keep)
@@ -18,6 +18,8 @@ function verdictLine(hold) {
       arrow.hidden = after.hidden = !v.is_changed
       arrow.classList.toggle("calm", !v.is_flipped)
       flipped.hidden = !v.is_flipped
+      flipped.classList.toggle("wrong", !v.is_mended)
+      flipped.replaceChildren(...(v.is_mended ? [] : [icon("no", 12)]), v.is_mended ? "flipped, now right" : "prediction flipped")
       truth.hidden = !v.truth && !image.is_upload
       truth.textContent = image.is_upload ? "upload: not part of the link" : `true class ${v.truth}`
       truth.classList.toggle("loose", Boolean(image.is_upload))

@@ -32,10 +32,12 @@ GRID_CSS = (
     'grid-template-areas:"x m" "g m"!important}}'
     "@media (min-width:1600px){:host(.max-a){"
     "grid-template-columns:minmax(0,1fr) 560px 480px!important}}"
-    # On a phone the three lie below each other, and the page of the view scrolls.
+    # On a phone the three lie below each other, and the page of the view scrolls; the head of the
+    # matrix peeps out below the map.
     "@media (max-width:760px){:host(.max-a:not(.tab-a)) .beside{display:none!important}"
-    ":host(.max-a.tab-a){grid-template:500px 840px 600px/minmax(0,1fr)!important;"
-    'grid-template-areas:"x" "m" "g"!important;overflow:hidden auto}}'
+    ":host(.max-a.tab-a){overflow:hidden auto;"
+    "grid-template:max(440px,calc(100% - 44px)) 840px 600px/minmax(0,1fr)!important;"
+    'grid-template-areas:"x" "m" "g"!important}}'
 )
 """Sheet of the grid of views, beside ``theme.GRID_CSS``."""
 

@@ -43,7 +43,8 @@ BOX_CSS = (
     ".map-card{position:absolute!important;z-index:4;pointer-events:none}"
     ".map-card.tl{left:46px;top:6px}.map-card.tr{right:6px;top:6px}"
     ".map-card.bl{left:6px;bottom:28px}.map-card.br{right:6px;bottom:6px}"
-    "@media (max-width:760px){.map-card{display:none!important}}"
+    "@media (max-width:760px){.map-card{display:none!important}"
+    ".map-tools{right:6px}}"
 )
 CARD_CSS = (
     ":host{font:400 12px/1.32 var(--vt-font);color:var(--vt-ink)}"

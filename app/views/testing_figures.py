@@ -73,12 +73,15 @@ def _verdict(result: TestResult, names: Sequence[str]) -> dict[str, Any]:
         }
         for row, index in enumerate(result.predicted)
     )
+    # A wrong answer that a change puts right is nothing to be alarmed at.
+    is_mended = result.is_flipped and result.predicted[1] == result.label
     first = f"{before['name']} {before['score']:.2f}"
     second = f"{after['name']} {after['score']:.2f}"
     if result.change.is_identity:
         spoken = first
     elif result.is_flipped:
-        spoken = f"{first} changes to {second}: prediction flipped"
+        right = ", now right" if is_mended else ""
+        spoken = f"{first} changes to {second}: prediction flipped{right}"
     else:
         spoken = f"{first} changes to {second}: prediction holds"
     return {
@@ -86,6 +89,7 @@ def _verdict(result: TestResult, names: Sequence[str]) -> dict[str, Any]:
         "after": after,
         "is_changed": not result.change.is_identity,
         "is_flipped": result.is_flipped,
+        "is_mended": is_mended,
         "truth": "" if result.label is None else names[result.label],
         "is_wrong": result.label is not None and result.predicted[0] != result.label,
         "spoken": spoken,

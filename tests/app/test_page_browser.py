@@ -269,6 +269,32 @@ def test_zoom_draws_again_and_home_returns(digits_server, open_page):
     wait_for(lambda: text_of(page, ".map-n span") == drawn, what="the whole map")
 
 
+@pytest.mark.parametrize("is_maximised", [False, True], ids=["tab", "maximised"])
+@pytest.mark.parametrize("size", [PHONE, (360, 640)], ids=["phone", "small"])
+def test_every_tool_of_the_map_is_within_reach_on_a_phone(
+    digits_server, open_page, size, is_maximised
+):
+    page = open_page(digits_server.url, size=size)
+    wait_for_map(page)
+    if is_maximised:
+        page.get_by_role("button", name="Maximise Map").click()
+        page.wait_for_selector(".view-a .map-tools")
+        page.wait_for_timeout(1_000)
+    page.locator(".view-a .map-tools button").first.scroll_into_view_if_needed()
+    box = map_box(page)
+    tools = page.locator(".view-a .map-tools button").all()
+    assert len(tools) == 8
+    for tool in tools:
+        place = tool.bounding_box()
+        label = tool.get_attribute("aria-label")
+        assert box["x"] <= place["x"], label
+        assert place["x"] + place["width"] <= box["x"] + box["width"], label
+        assert box["y"] <= place["y"], label
+        assert place["y"] + place["height"] <= box["y"] + box["height"], label
+    page.get_by_role("button", name="Show as table").click()
+    page.wait_for_selector(".view-a .map-table table")
+
+
 def test_phone_has_tabs(digits_server, open_page):
     page = open_page(digits_server.url, size=PHONE)
     assert page.locator(".view-a").is_visible()

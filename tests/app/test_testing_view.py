@@ -61,6 +61,20 @@ def test_it_draws_the_focus(view, runtime):
     assert view._bench.bench_ahead == -1
 
 
+def test_a_change_that_puts_an_answer_right_is_told_as_that(view, state, runtime):
+    table = runtime.images
+    for image_id in table.ids[table.is_wrong]:
+        state.set_focus(int(image_id))
+        send(view, "set", name="saturation", value=0.4)
+        if view.result.predicted[1] == view.result.label:
+            break
+    assert view.result.predicted[0] != view.result.label == view.result.predicted[1]
+    verdict = figures(view)["verdict"]
+    assert verdict["is_mended"]
+    assert verdict["is_flipped"]
+    assert verdict["spoken"].endswith("prediction flipped, now right")
+
+
 def test_a_change_is_tested_and_shared(view, state):
     send(view, "set", name="rotation", value=40, seq=1)
     send(view, "set", name="hue", value=0.3, seq=2)
@@ -69,6 +83,7 @@ def test_a_change_is_tested_and_shared(view, state):
     assert drawn["verdict"]["is_changed"]
     assert drawn["verdict"]["is_flipped"] == view.result.is_flipped
     assert ("flipped" in drawn["verdict"]["spoken"]) == view.result.is_flipped
+    assert not drawn["verdict"]["is_mended"], "it was right before"
     assert view._bench.bench_change["seq"] == 2
     assert state.changed_place == view.result.places[state.projection]
     assert len(drawn["scores"]) >= testing_figures.SHOWN_CLASSES
