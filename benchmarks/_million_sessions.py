@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks._report import Row
-from benchmarks.sessions import moment
+from benchmarks.sessions import ROUNDS, moment, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from playwright.sync_api import Browser
 
-    from benchmarks.sessions import Moment
 
 ROOT = Path(__file__).parents[1]
 _READY = ".selbar .big"
 _WAIT_MS = 180_000
-_ROUNDS = 4
-"""Rounds of sessions: what two more rounds add to two is growth, and no first filling."""
 
 
 def session_rows(store: Path, *, count: int) -> list[Row]:
@@ -60,7 +57,7 @@ def session_rows(store: Path, *, count: int) -> list[Row]:
                 pass
             one = moment(url, 1)
             opened, closed = [], []
-            for _ in range(_ROUNDS):
+            for _ in range(ROUNDS):
                 with _pages(browser, url, count):
                     opened.append(moment(url, count + 1))
                 closed.append(moment(url, 1))
@@ -83,29 +80,25 @@ def session_rows(store: Path, *, count: int) -> list[Row]:
             name=f"megabytes_per_session_{name}",
             value=(opened[0].megabytes - one.megabytes) / count,
             unit="MB",
-            against=f"{count} further sessions: {_told([one, opened[0]])} MB",
+            against=f"{count} further sessions: {told([one, opened[0]])} MB",
             goal="<= 25",
         ),
         Row(
             name=f"growth_after_close_megabytes_{name}",
             value=closed[-1].megabytes - closed[1].megabytes,
             unit="MB",
-            against=f"twice {count} closed and twice again: {_told(closed)} MB; "
-            f"open {_told(opened)} MB",
+            against=f"twice {count} closed and twice again: {told(closed)} MB; "
+            f"open {told(opened)} MB",
             goal="<= 0, or the noise of an allocator",
         ),
         Row(
             name=f"sessions_left_alive_{name}",
             value=max(one.alive for one in closed) - 1.0,
             unit="sessions",
-            against=f"objects of {_ROUNDS * count + 1} closed sessions after a garbage collection",
+            against=f"objects of {ROUNDS * count + 1} closed sessions after a garbage collection",
             goal="0",
         ),
     ]
-
-
-def _told(moments: Sequence[Moment]) -> str:
-    return ", then ".join(f"{one.megabytes:,.0f}" for one in moments)
 
 
 @contextmanager
